@@ -1,0 +1,3 @@
+"""SpecForge: CUDA kernel specs in YAML, proven or failed."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,29 @@
+"""Where kernels, specs and headers are looked for: the user's own repository first, then what is shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def shipped() -> Path:
+    """The folder that holds the shipped `kernels/`, `specs/` and `schemas/`: inside the wheel, or the checkout's top."""
+    package = Path(__file__).resolve().parent
+    packaged = package / "shipped"
+    return packaged if packaged.is_dir() else package.parent
+
+
+def search_roots(start: Path) -> tuple[Path, ...]:
+    """Roots in order of precedence for a file at `start`: the nearest folder above it with a `kernels/`, then the shipped one."""
+    roots: list[Path] = []
+    for folder in start.resolve().parents:
+        if (folder / "kernels").is_dir():
+            roots.append(folder)
+            break
+        if (folder / ".git").exists():
+            break
+    return tuple(dict.fromkeys((*roots, shipped())))
+
+
+def include_dirs(roots: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Folders of device headers, in order of precedence."""
+    return tuple(root / "kernels" / "include" for root in roots if (root / "kernels" / "include").is_dir())

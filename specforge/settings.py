@@ -1,0 +1,39 @@
+"""The one place where environment variables are read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment asks for; every field has a default that works without it."""
+
+    state: Path
+    """Folder for the cache, failing examples and local records (SPECFORGE_STATE; default `.specforge` in the working folder)."""
+    cxx: str | None
+    """Host C++ compiler to prefer (CXX)."""
+    step_summary: Path | None
+    """File that GitHub Actions shows as the step's summary (GITHUB_STEP_SUMMARY)."""
+    jobs: int
+    """Parallel compilations and workers (SPECFORGE_JOBS; default: the cores this process may use)."""
+    commit: str | None
+    """Commit of the sources where there is no git history to ask (SPECFORGE_COMMIT)."""
+
+
+def read_settings() -> Settings:
+    """Read the environment once; raises ValueError with the variable's name where a value makes no sense."""
+    env = os.environ
+    jobs = env.get("SPECFORGE_JOBS")
+    if jobs is not None and not (jobs.isdecimal() and 1 <= int(jobs) <= 1024):
+        raise ValueError(f"SPECFORGE_JOBS must be a whole number from 1 to 1024, not {jobs!r}")
+    summary = env.get("GITHUB_STEP_SUMMARY")
+    return Settings(
+        state=Path(env.get("SPECFORGE_STATE") or ".specforge"),
+        cxx=env.get("CXX") or None,
+        step_summary=Path(summary) if summary else None,
+        jobs=int(jobs) if jobs else len(os.sched_getaffinity(0)),
+        commit=env.get("SPECFORGE_COMMIT") or None,
+    )

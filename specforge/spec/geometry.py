@@ -1,0 +1,182 @@
+"""The concrete plan of a case: buffer shapes, launches, work and tolerances as plain numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from specforge.diagnostics import Diagnostic, SpecForgeError
+from specforge.dtypes import DTYPES, DType
+from specforge.expressions import ExpressionError, Scalar
+from specforge.spec.document import Location
+from specforge.spec.interface import Kernel, expression_diagnostic
+from specforge.spec.kernel import ErrorBound
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class BufferPlan:
+    """One tensor of a case: C-contiguous, `nbytes` long."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    role: Literal["in", "out", "scratch"]
+    values: tuple[str, ...]
+    residency: Literal["hot", "cold"]
+    rows: tuple[int, ...]
+
+    @property
+    def element(self) -> DType:
+        """The element type."""
+        return DTYPES[self.dtype]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole tensor."""
+        return math.prod(self.shape) * self.element.size
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """One launch: a text argument is a buffer's name, a number a scalar."""
+
+    entry: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared_bytes: int
+    args: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """|got - reference| <= relative * |reference| + conditioned * magnitude + absolute; `exact` allows nothing."""
+
+    exact: bool
+    relative: float = 0.0
+    conditioned: float = 0.0
+    absolute: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a worker needs to run and judge one case, apart from the binary."""
+
+    kernel: str
+    reference: str
+    """Path of the reference file."""
+    parameters: dict[str, Scalar]
+    tunables: dict[str, Scalar]
+    buffers: tuple[BufferPlan, ...]
+    launches: tuple[LaunchPlan, ...]
+    bytes: float
+    flops: float
+    steps: float
+    tolerances: dict[str, Tolerance]
+
+    def buffer(self, name: str) -> BufferPlan:
+        """The buffer of that name."""
+        return next(buffer for buffer in self.buffers if buffer.name == name)
+
+
+def resolve_tunables(kernel: Kernel, parameters: Mapping[str, Scalar], device: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Evaluate every tunable's default for a case; raises SF405 where a default leaves its own domain."""
+    known = {**parameters, **device}
+    found: dict[str, Scalar] = {}
+    for name, tunable in kernel.file.tunables.items():
+        value = _at(kernel, ("tunables", name, "default"), lambda formula=tunable.default: formula.evaluate(known))
+        if value not in tunable.domain:
+            where = kernel.document.at(("tunables", name, "default"))
+            raise SpecForgeError(Diagnostic("SF405", f"the default of tunable {name!r} is {value!r} for {_row(parameters)}, outside its domain {tunable.domain}", where, tunable.default.text))
+        found[name] = value
+    return found
+
+
+def plan(kernel: Kernel, parameters: Mapping[str, Scalar], tunables: Mapping[str, Scalar]) -> Plan:
+    """Evaluate shapes, grids, arguments, work and tolerances; raises SF304 or SF508 at the expression at fault."""
+    known = {**parameters, **tunables}
+    file = kernel.file
+    buffers = []
+    for name, tensor in file.tensors.items():
+        shape = tuple(
+            _positive(kernel, ("tensors", name, "shape", axis), lambda size=size: size.integer(known)) for axis, size in enumerate(tensor.shape)
+        )
+        dtype = tensor.dtype if tensor.dtype in DTYPES else str(parameters[tensor.dtype])
+        rows = tuple(range(len(shape) - 1)) if tensor.rows is None else tuple(tensor.rows)
+        buffers.append(BufferPlan(name, shape, dtype, tensor.role, tuple(tensor.values), tensor.residency, rows))
+    launches = tuple(_launch(kernel, index, known) for index in range(len(file.launches)))
+    tolerances = {name: _tolerance(kernel, name, known) for name in file.tolerance}
+    work = {
+        key: _at(kernel, location, lambda formula=formula: formula.number(known))
+        for key, location, formula in (
+            ("bytes", ("work", "bytes"), file.work.bytes),
+            ("flops", ("work", "flops"), file.work.flops),
+            ("steps", ("emulation", "steps"), file.emulation.steps),
+        )
+    }
+    return Plan(
+        kernel.identity,
+        str(kernel.reference),
+        dict(parameters),
+        dict(tunables),
+        tuple(buffers),
+        launches,
+        work["bytes"],
+        work["flops"],
+        work["steps"],
+        tolerances,
+    )
+
+
+def _launch(kernel: Kernel, index: int, known: Mapping[str, Scalar]) -> LaunchPlan:
+    launch = kernel.file.launches[index]
+
+    def three(key: str) -> tuple[int, int, int]:
+        sizes = [
+            _positive(kernel, ("launches", index, key, axis), lambda formula=formula: formula.integer(known))
+            for axis, formula in enumerate(getattr(launch, key))
+        ]
+        x, y, z = (*sizes, 1, 1, 1)[:3]
+        return x, y, z
+
+    args: list[Scalar] = []
+    for place, argument in enumerate(launch.args):
+        name = argument.text.strip()
+        if name in kernel.file.tensors:
+            args.append(name)
+        else:
+            args.append(_at(kernel, ("launches", index, "args", place), lambda argument=argument: argument.number(known) if isinstance(argument.evaluate(known), float) else argument.integer(known)))
+    shared = _at(kernel, ("launches", index, "shared_bytes"), lambda: launch.shared_bytes.integer(known))
+    return LaunchPlan(launch.entry, three("grid"), three("block"), shared, tuple(args))
+
+
+def _tolerance(kernel: Kernel, name: str, known: Mapping[str, Scalar]) -> Tolerance:
+    bound = kernel.file.tolerance[name]
+    if not isinstance(bound, ErrorBound):
+        return Tolerance(exact=True)
+    parts = {
+        key: _at(kernel, ("tolerance", name, key), lambda formula=getattr(bound, key): formula.number(known))
+        for key in ("relative", "conditioned", "absolute")
+    }
+    return Tolerance(False, **parts)
+
+
+def _positive(kernel: Kernel, location: Location, compute: Callable[[], int]) -> int:
+    value = _at(kernel, location, compute)
+    if value < 1:
+        raise SpecForgeError(Diagnostic("SF304", f"a size of {value}; at least 1 is due", kernel.document.at(location)))
+    return value
+
+
+def _at(kernel: Kernel, location: Location, compute: Callable[[], T]) -> T:
+    try:
+        return compute()
+    except ExpressionError as error:
+        raise SpecForgeError(expression_diagnostic(error, kernel.document, location)) from None
+
+
+def _row(parameters: Mapping[str, Scalar]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())

@@ -1,0 +1,45 @@
+"""The registry of metrics: what can be measured, in which unit, and which direction is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal["validate", "render", "build", "verify", "measure", "judge"]
+"""The steps that `--until` can name, in order."""
+
+STAGES: tuple[Stage, ...] = ("validate", "render", "build", "verify", "measure", "judge")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. `unit` is a base unit of `units.UNITS`, or `1` for a plain number."""
+
+    name: str
+    unit: str
+    better: Literal["lower", "higher"]
+    scope: Literal["static", "portable", "device"]
+    """static: from the compiler. portable: a share or ratio that any card can show. device: absolute, on the named card only."""
+    stage: Stage
+    """The step that decides it."""
+    summary: str
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("registers", "1", "lower", "static", "build", "Registers per thread, the most of any launch (ptxas)."),
+        Metric("spill_bytes", "B", "lower", "static", "build", "Bytes of spill stores and loads, summed over launches (ptxas)."),
+        Metric("stack_bytes", "B", "lower", "static", "build", "Stack frame per thread, the most of any launch (ptxas); a local array shows here."),
+        Metric("static_shared_bytes", "B", "lower", "static", "build", "Static shared memory per block, the most of any launch (ptxas)."),
+        Metric("cubin_bytes", "B", "lower", "static", "build", "Size of the compiled binary without debug sections."),
+        Metric("occupancy", "%", "higher", "static", "build", "Theoretical share of resident warps, the least of any launch."),
+        Metric("error_ratio", "1", "lower", "portable", "verify", "Worst error of any output element over its tolerance; above 1 is wrong."),
+        Metric("latency", "s", "lower", "device", "measure", "Isolated time of one launch group, cold tensors cold: median between two events."),
+        Metric("bandwidth", "B/s", "higher", "device", "measure", "The work model's bytes over the median latency."),
+        Metric("peak_bandwidth_share", "%", "higher", "portable", "measure", "Bandwidth as a share of the datasheet's, of the card that ran."),
+        Metric("roofline_share", "%", "higher", "portable", "measure", "The roofline's least time over the median latency, on the card that ran."),
+        Metric("decode_throughput", "tok/s", "higher", "device", "measure", "Tokens per second of single-stream decode at a context depth."),
+    )
+}
+"""Metric name -> Metric. The order is the order of the documentation."""

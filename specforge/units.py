@@ -1,0 +1,78 @@
+"""Quantities with units: text such as `1792 GB/s` or `12.5 us` to a number in base units, and back."""
+
+from __future__ import annotations
+
+import math
+import re
+
+UNITS: dict[str, str] = {
+    "B": "bytes",
+    "B/s": "bandwidth",
+    "s": "time",
+    "Hz": "frequency",
+    "W": "power",
+    "FLOPS": "arithmetic rate",
+    "tok/s": "token rate",
+    "%": "share",
+}
+"""Unit symbol -> dimension. A share is kept as a fraction: `80 %` is 0.8."""
+
+_BINARY_PREFIXES = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+_EXAMPLES = {"B": "96 MiB", "B/s": "1792 GB/s", "s": "12.5 us", "Hz": "2407 MHz", "W": "575 W", "FLOPS": "209.5 TFLOPS", "tok/s": "130 tok/s", "%": "80 %"}
+_SHAPE = re.compile(r"\s*([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%µ/]*)\s*\Z")
+
+
+class QuantityError(ValueError):
+    """The text is not a quantity of the unit that is due."""
+
+
+def parse_quantity(text: str, unit: str) -> float:
+    """Read a quantity whose unit must be `unit` (with an SI or binary prefix) and give it in base units."""
+    found = _SHAPE.match(text)
+    if not found:
+        raise QuantityError(f"{text!r} is not a quantity; write it like {_EXAMPLES[unit]!r}")
+    number, symbol = found.groups()
+    if not symbol:
+        raise QuantityError(f"{text!r} has no unit; write it like {_EXAMPLES[unit]!r}")
+    if unit == "%":
+        if symbol != "%":
+            raise QuantityError(f"{text!r} is no share; write it like {_EXAMPLES[unit]!r}")
+        value = float(number) / 100
+    else:
+        if not symbol.endswith(unit):
+            raise QuantityError(f"{text!r} is no {UNITS[unit]} in {unit}; write it like {_EXAMPLES[unit]!r}")
+        value = float(number) * _scale(symbol.removesuffix(unit), text, unit)
+    if not math.isfinite(value):
+        raise QuantityError(f"{text!r} is out of range")
+    return value
+
+
+def _scale(prefix: str, text: str, unit: str) -> float:
+    if not prefix:
+        return 1.0
+    if prefix in _BINARY_PREFIXES and unit in {"B", "B/s"}:
+        return _BINARY_PREFIXES[prefix]
+    from quantiphy import Quantity, QuantiPhyError
+
+    try:
+        scaled = Quantity(f"1 {prefix}{unit}")
+    except QuantiPhyError:
+        scaled = None
+    if scaled is None or scaled.units != unit:
+        raise QuantityError(f"{text!r} has an unknown prefix {prefix!r}; write it like {_EXAMPLES[unit]!r}")
+    return float(scaled)
+
+
+def format_quantity(value: float, unit: str) -> str:
+    """Print a value in base units for people: four significant digits and a prefix that fits."""
+    if unit == "%":
+        return f"{value * 100:.4g} %"
+    if unit == "1":
+        return f"{value:g}"
+    if unit == "B" and value == int(value) and abs(value) < 1e5:
+        return f"{int(value)} B"
+    if unit == "tok/s":
+        return f"{value:.4g} tok/s"
+    from quantiphy import Quantity
+
+    return str(Quantity(value, unit).render(prec=3, strip_zeros=True))
