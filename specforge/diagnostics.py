@@ -55,7 +55,9 @@ class SpecForgeError(Exception):
         self.diagnostics = diagnostics
 
 
-def fail(code: str, message: str, position: Position | None = None, *, value: object = None, hint: str | None = None) -> SpecForgeError:
+def fail(
+    code: str, message: str, position: Position | None = None, *, value: object = None, hint: str | None = None
+) -> SpecForgeError:
     """Build the exception for a single error; `value` is shortened to one readable line."""
     return SpecForgeError(Diagnostic(code, message, position, None if value is None else shorten(value), hint))
 
@@ -78,14 +80,16 @@ def suggest(name: str, candidates: Iterable[str]) -> str:
     names = sorted(candidates)
     near = nearest(name, names)
     listing = ", ".join(names) if len(names) <= 24 else f"{len(names)} names"
-    return (f"did you mean {near!r}? " if near else "") + (f"valid here: {listing}" if names else "nothing is valid here")
+    return (f"did you mean {near!r}? " if near else "") + (
+        f"valid here: {listing}" if names else "nothing is valid here"
+    )
 
 
 CODES: dict[str, str] = {
     "SF001": "A file that was named does not exist.",
     "SF002": "A folder, device or other non-file stands where a file is due.",
     "SF003": "A file is not readable UTF-8 text.",
-    "SF004": "A file is larger than a spec can sensibly be (1 MiB).",
+    "SF004": "A file is larger than a spec can sensibly be (256 KiB, or 20,000 keys and values).",
     "SF005": "Files refer to each other in a circle, or to the wrong kind of file.",
     "SF101": "The text is not valid YAML 1.2.",
     "SF102": "A key stands twice in one mapping; YAML would silently drop one of them.",
@@ -129,6 +133,8 @@ CODES: dict[str, str] = {
     "SF602": "A record does not match its own digests: tampered.",
     "SF603": "A record's inputs have changed since it was made: stale.",
     "SF604": "A record cannot be published from this state of the sources.",
+    "SF605": "A record cannot be written.",
+    "SF606": "The ledger of published records is not whole: a line or a record was changed, dropped, moved or slipped in.",
     "SF701": "This machine lacks something that the asked-for step needs.",
     "SF702": "The backend that was asked for is not there.",
     "SF801": "The command line is wrong.",

@@ -91,7 +91,11 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Not: operator.not_,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,9 @@ def _parse(text: str) -> ast.expr:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        raise ExpressionError("SF301", f"cannot parse the expression: {error.msg}", indent + max(0, (error.offset or 1) - 1)) from None
+        raise ExpressionError(
+            "SF301", f"cannot parse the expression: {error.msg}", indent + max(0, (error.offset or 1) - 1)
+        ) from None
     except (ValueError, RecursionError, MemoryError):
         raise ExpressionError("SF305", "the expression is nested too deeply") from None
     _check(tree, 0)
@@ -202,7 +208,9 @@ def _check(node: ast.AST, depth: int) -> None:
                 raise ExpressionError("SF302", f"{name}() takes {many} arguments, not {len(node.args)}", offset)
             children = iter(node.args)
         case ast.Call(func=ast.Name(id=name)):
-            raise ExpressionError("SF302", f"no function {name!r} here; there are: {', '.join(FUNCTIONS)}", offset, name)
+            raise ExpressionError(
+                "SF302", f"no function {name!r} here; there are: {', '.join(FUNCTIONS)}", offset, name
+            )
         case _:
             raise ExpressionError("SF302", f"{type(node).__name__} is not part of the expression language", offset)
     for child in children:
@@ -246,7 +254,9 @@ def _step(node: ast.expr, values: Mapping[str, Scalar]) -> Any:  # noqa: ANN401 
             return _lookup(node, values)
         case ast.BinOp(left=left, op=op, right=right):
             a, b = _number(left, values), _number(right, values)
-            if isinstance(op, ast.Pow) and (abs(b) > 1024 or (isinstance(a, int) and isinstance(b, int) and abs(a) > 1 and b > 63)):
+            if isinstance(op, ast.Pow) and (
+                abs(b) > 1024 or (isinstance(a, int) and isinstance(b, int) and abs(a) > 1 and b > 63)
+            ):
                 raise ExpressionError("SF304", f"power {a} ** {b} is out of range", node.col_offset)
             return _BINARY[type(op)](a, b)
         case ast.UnaryOp(op=ast.Not(), operand=operand):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -22,6 +23,15 @@ def search_roots(start: Path) -> tuple[Path, ...]:
         if (folder / ".git").exists():
             break
     return tuple(dict.fromkeys((*roots, shipped())))
+
+
+def tidy(path: Path) -> Path:
+    """The path as a person would write it: no `..`, relative where it lies in the working folder."""
+    plain = Path(os.path.normpath(path))
+    try:
+        return plain.relative_to(Path.cwd()) if plain.is_absolute() else plain
+    except ValueError:
+        return plain
 
 
 def include_dirs(roots: tuple[Path, ...]) -> tuple[Path, ...]:

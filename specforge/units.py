@@ -18,7 +18,16 @@ UNITS: dict[str, str] = {
 """Unit symbol -> dimension. A share is kept as a fraction: `80 %` is 0.8."""
 
 _BINARY_PREFIXES = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
-_EXAMPLES = {"B": "96 MiB", "B/s": "1792 GB/s", "s": "12.5 us", "Hz": "2407 MHz", "W": "575 W", "FLOPS": "209.5 TFLOPS", "tok/s": "130 tok/s", "%": "80 %"}
+_EXAMPLES = {
+    "B": "96 MiB",
+    "B/s": "1792 GB/s",
+    "s": "12.5 us",
+    "Hz": "2407 MHz",
+    "W": "575 W",
+    "FLOPS": "209.5 TFLOPS",
+    "tok/s": "130 tok/s",
+    "%": "80 %",
+}
 _SHAPE = re.compile(r"\s*([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%µ/]*)\s*\Z")
 
 

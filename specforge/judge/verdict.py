@@ -121,7 +121,18 @@ def _judge_case(target: Target, evidence: Evidence, until: Stage, today: date) -
     def give(verdict: Verdict, reason: str, *, infrastructure: bool = False) -> Judgement:
         margin = _margin(target, value.value) if value is not None else None
         shown = value.value if value is not None else None
-        return Judgement(target.id, evidence.case, metric.name, target.level, verdict, shown, target.bound, margin, reason, infrastructure)
+        return Judgement(
+            target.id,
+            evidence.case,
+            metric.name,
+            target.level,
+            verdict,
+            shown,
+            target.bound,
+            margin,
+            reason,
+            infrastructure,
+        )
 
     if evidence.wrong is not None:
         return give(Verdict.WRONG, evidence.wrong)
@@ -134,7 +145,10 @@ def _judge_case(target: Target, evidence: Evidence, until: Stage, today: date) -
     if evidence.trouble is not None and value is None:
         return give(Verdict.ERROR, evidence.trouble, infrastructure=True)
     if value is None:
-        return give(Verdict.UNMEASURED, evidence.missing.get(metric.name) or evidence.missing.get("*") or "no value was obtained")
+        return give(
+            Verdict.UNMEASURED,
+            evidence.missing.get(metric.name) or evidence.missing.get("*") or "no value was obtained",
+        )
     needs_proof = STAGES.index(until) >= STAGES.index("verify")
     if needs_proof and not evidence.verified:
         return give(Verdict.UNMEASURED, evidence.missing.get("*") or "the case's result was not verified")
@@ -159,7 +173,9 @@ def _compare(target: Target, value: Value, today: date) -> tuple[Verdict, str]:
 
 
 def _holds(target: Target, value: float) -> bool:
-    return {"at_most": value <= target.bound, "at_least": value >= target.bound, "equals": value == target.bound}[target.comparison]
+    return {"at_most": value <= target.bound, "at_least": value >= target.bound, "equals": value == target.bound}[
+        target.comparison
+    ]
 
 
 def _margin(target: Target, value: float) -> float | None:
@@ -169,14 +185,18 @@ def _margin(target: Target, value: float) -> float | None:
     return signed / abs(target.bound)
 
 
-def status_of(judgements: Iterable[Judgement], evidence: Iterable[Evidence], *, selected: bool, undecided: bool = False) -> Status:
+def status_of(
+    judgements: Iterable[Judgement], evidence: Iterable[Evidence], *, selected: bool, undecided: bool = False
+) -> Status:
     """The exit status of a run. `undecided`: something other than a target stayed open (a fuzz run cut short)."""
     found: set[Status] = {Status.MET}
     for item in evidence:
         if item.wrong is not None or item.fault is not None or item.implausible is not None:
             found.add(Status.WRONG)
     for judgement in judgements:
-        if judgement.verdict in (Verdict.WRONG, Verdict.IMPLAUSIBLE) or (judgement.verdict is Verdict.ERROR and not judgement.infrastructure):
+        if judgement.verdict in (Verdict.WRONG, Verdict.IMPLAUSIBLE) or (
+            judgement.verdict is Verdict.ERROR and not judgement.infrastructure
+        ):
             found.add(Status.WRONG)
         elif judgement.level == "required":
             if judgement.verdict is Verdict.MISSED:

@@ -12,16 +12,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
 from ruamel.yaml.reader import ReaderError
 
-from specforge.diagnostics import Position, fail
+from specforge.diagnostics import Position, SpecForgeError, fail, nearest
+from specforge.spec.strict import Refused, strict_yaml
 
-MAX_BYTES = 1 << 20
-MAX_NESTING = 40
+MAX_BYTES = 1 << 18
 
 Location = tuple[str | int, ...]
 """Keys and indices from the top of a file down to a value."""
@@ -35,6 +34,8 @@ class Document:
     data: dict[str, Any]
     keys: dict[Location, tuple[int, int]]
     values: dict[Location, tuple[int, int]]
+    starts: dict[Location, tuple[int, int]]
+    """Where the first character of a text stands that is written on one line without escapes; quotes do not count."""
     sha256: str
 
     def at(self, location: Sequence[str | int], *, key: bool = False) -> Position:
@@ -46,6 +47,11 @@ class Document:
         line, column = places.get(path, (0, 0))
         return Position(self.path, line + 1, column + 1)
 
+    def inside(self, location: Sequence[str | int], offset: int) -> Position:
+        """Position of the character at `offset` of a text; of the text itself where that cannot be told."""
+        start = self.starts.get(tuple(location))
+        return Position(self.path, start[0] + 1, start[1] + offset + 1) if start else self.at(location)
+
 
 def read_text(path: Path) -> str:
     """Read a small UTF-8 file or raise a diagnostic that says what stands there instead."""
@@ -56,14 +62,18 @@ def _read_bytes(path: Path) -> bytes:
     position = Position(path)
     try:
         if not path.exists():
-            raise fail("SF001", f"no such file: {path}", hint=_neighbours(path))
+            raise fail("SF001", f"no such file: {path}", position, hint=_neighbours(path))
         if not path.is_file():
-            raise fail("SF002", f"not a file: {path}", hint="name a .yaml file inside it" if path.is_dir() else None)
-        if path.stat().st_size > MAX_BYTES:
-            raise fail("SF004", f"{path} has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read", hint="a spec is a few kilobytes of text")
-        raw = path.read_bytes()
+            hint = "name a .yaml file inside it" if path.is_dir() else None
+            raise fail("SF002", f"not a file: {path}", position, hint=hint)
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            size = max(path.stat().st_size, len(raw))
+            message = f"{path} has {size:,} bytes; at most {MAX_BYTES:,} are read"
+            raise fail("SF004", message, position, hint="a spec is a few kilobytes of text")
     except OSError as error:
-        raise fail("SF001", f"cannot read {path}: {error.strerror or error}") from None
+        raise fail("SF001", f"cannot read {path}: {error.strerror or error}", position) from None
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -75,8 +85,6 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _neighbours(path: Path) -> str | None:
-    from specforge.diagnostics import nearest
-
     folder = path.parent
     if not folder.is_dir():
         return f"the folder {folder} does not exist either"
@@ -86,7 +94,7 @@ def _neighbours(path: Path) -> str | None:
 
 
 def load_document(path: Path) -> Document:
-    """Parse a file; raises SpecForgeError (SF001 to SF106) with the position of the fault. Cached by content."""
+    """Parse a file; raises SpecForgeError (SF001 to SF203) with the position of the fault. Cached by content."""
     raw = _read_bytes(path)
     return _parse(path, raw)
 
@@ -94,69 +102,120 @@ def load_document(path: Path) -> Document:
 @lru_cache(maxsize=256)
 def _parse(path: Path, raw: bytes) -> Document:
     text = raw.decode()
-    tab = re.search(r"^ *\t+ *(?=[^\s#])", text, re.MULTILINE)
-    yaml = YAML(typ="rt")
-    yaml.allow_duplicate_keys = False
     try:
-        tree = yaml.load(text)
+        tree = strict_yaml().load(text)
+    except Refused as refused:
+        raise fail(
+            refused.code, refused.message, _mark(path, refused.mark), value=refused.value, hint=refused.hint
+        ) from None
     except DuplicateKeyError as error:
         found = re.search(r'duplicate key "(.*?)"', str(error.problem))
-        raise fail("SF102", "this key stands twice in one mapping", _mark(path, error), value=found and found[1], hint="keep one of the two") from None
+        where, value = _mark(path, error.problem_mark), found and found[1]
+        raise fail(
+            "SF102", "this key stands twice in one mapping", where, value=value, hint="keep one of the two"
+        ) from None
     except MarkedYAMLError as error:
-        if tab:
-            line = text.count("\n", 0, tab.start()) + 1
-            raise fail("SF103", "a tab is used for indentation", Position(path, line, tab.group().index("\t") + 1), hint="indent with spaces") from None
-        raise fail("SF101", f"not valid YAML: {error.problem or error.context}", _mark(path, error)) from None
+        lines = _lines(text)
+        line, column = _fault(error, lines)
+        tab = _tab(lines[line], column)
+        if tab is not None:
+            where = Position(path, line + 1, tab + 1)
+            raise fail("SF103", "a tab is used for indentation", where, hint="indent with spaces") from None
+        where = Position(path, line + 1, column + 1)
+        raise fail("SF101", f"not valid YAML: {error.problem or error.context}", where) from None
     except ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise fail("SF003", f"character {error.character!r} is not allowed in YAML", Position(path, line)) from None
+        before = text[: error.position].splitlines(keepends=True) or [""]
+        place = Position(path, len(before), len(before[-1]) + 1)
+        raise fail("SF003", f"character {chr(error.character)!r} is not allowed in YAML", place) from None
     except (YAMLError, ValueError) as error:
         raise fail("SF101", f"not valid YAML: {' '.join(str(error).split())}", Position(path)) from None
-    except RecursionError:
-        raise fail("SF101", "nested too deeply", Position(path)) from None
     if not isinstance(tree, CommentedMap):
         raise fail("SF106", "a mapping (`key: value` lines) is due at the top of the file", Position(path), value=tree)
-    keys: dict[Location, tuple[int, int]] = {}
-    values: dict[Location, tuple[int, int]] = {(): (0, 0)}
-    data = _plain(tree, (), path, keys, values)
-    return Document(path, data, keys, values, hashlib.sha256(raw).hexdigest())
+    reading = _Reading(path, _lines(text))
+    data = reading.plain(tree, ())
+    return Document(path, data, reading.keys, reading.values, reading.starts, hashlib.sha256(raw).hexdigest())
 
 
-def _mark(path: Path, error: MarkedYAMLError) -> Position:
-    mark = error.problem_mark or error.context_mark
+def _mark(path: Path, mark: StringMark | None) -> Position:
     return Position(path, mark.line + 1, mark.column + 1) if mark else Position(path)
 
 
-def _plain(node: Any, location: Location, path: Path, keys: dict[Location, tuple[int, int]], values: dict[Location, tuple[int, int]]) -> Any:  # noqa: ANN401 - YAML data
-    """Strip ruamel's types, note positions, reject what no spec can mean."""
-    line, column = values[location]
-    here = Position(path, line + 1, column + 1)
-    if len(location) > MAX_NESTING:
-        raise fail("SF101", f"nested deeper than {MAX_NESTING}", here)
-    if getattr(node, "anchor", None) is not None and node.anchor.value is not None:
-        raise fail("SF105", "anchors and aliases are not used here", here, value=f"&{node.anchor.value}", hint="name a file, or write the value out")
-    tag = getattr(node, "tag", None)
-    if tag is not None and tag.value is not None and not str(tag.value).startswith("tag:yaml.org,2002:"):
-        raise fail("SF105", "YAML tags are not used here", here, value=tag.value)
-    if isinstance(node, CommentedMap):
-        if node.merge:
-            raise fail("SF105", "merge keys are not used here", here, value="<<", hint="write the keys out, or name a file")
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff")))
+
+
+def _fault(error: MarkedYAMLError, lines: tuple[str, ...]) -> tuple[int, int]:
+    """Line and column, from 0, at which to look; a fault that shows only at the end began where its context did."""
+    last = max((index for index, line in enumerate(lines) if line.strip()), default=0)
+    end = (last, len(lines[last].rstrip()))
+    marks = [mark for mark in (error.problem_mark, error.context_mark) if mark]
+    places = [(mark.line, mark.column) for mark in marks] or [(0, 0)]
+    return next((place for place in places if place < end), (last, max(0, end[1] - 1)))
+
+
+def _tab(line: str, column: int) -> int | None:
+    """Column of a tab in the blank start of the line at fault, or of one that is itself the fault."""
+    blank = line[: len(line) - len(line.lstrip(" \t"))]
+    if "\t" in blank:
+        return blank.index("\t")
+    return column if line[column : column + 1] == "\t" else None
+
+
+_ODD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+class _Reading:
+    """Strips ruamel's types, notes positions, rejects what no spec can mean."""
+
+    def __init__(self, path: Path, lines: tuple[str, ...]) -> None:
+        self.path = path
+        self.lines = lines
+        self.keys: dict[Location, tuple[int, int]] = {}
+        self.values: dict[Location, tuple[int, int]] = {(): (0, 0)}
+        self.starts: dict[Location, tuple[int, int]] = {}
+
+    def plain(self, node: Any, location: Location) -> Any:  # noqa: ANN401 - YAML data
+        """Plain data of a node; its own position is noted already."""
+        if isinstance(node, CommentedMap):
+            return self._mapping(node, location)
+        if isinstance(node, CommentedSeq):
+            items = []
+            for index, child in enumerate(node):
+                here = (*location, index)
+                self.values[here] = self.keys[here] = node.lc.item(index)
+                items.append(self.plain(child, here))
+            return items
+        if isinstance(node, str):
+            self._start(node, location)
+        return _scalar(node, self._position(self.values[location]))
+
+    def _mapping(self, node: CommentedMap, location: Location) -> dict[str, Any]:
         plain: dict[str, Any] = {}
         for key, child in node.items():
-            at_key, at_value = node.lc.key(key), node.lc.value(key)
+            where = self._position(node.lc.key(key))
             if not isinstance(key, str):
-                raise fail("SF203", "a key must be text", Position(path, at_key[0] + 1, at_key[1] + 1), value=key, hint=f'quote it: "{key}"')
-            keys[(*location, key)] = at_key
-            values[(*location, key)] = at_value
-            plain[str(key)] = _plain(child, (*location, key), path, keys, values)
+                raise _bad_key(key, where)
+            here = (*location, str(_scalar(key, where)))
+            self.keys[here], self.values[here] = node.lc.key(key), node.lc.value(key)
+            plain[str(key)] = self.plain(child, here)
         return plain
-    if isinstance(node, CommentedSeq):
-        items = []
-        for index, child in enumerate(node):
-            values[(*location, index)] = keys[(*location, index)] = node.lc.item(index)
-            items.append(_plain(child, (*location, index), path, keys, values))
-        return items
-    return _scalar(node, here)
+
+    def _start(self, text: str, location: Location) -> None:
+        line, column = self.values[location]
+        for quote in (0, 1):
+            if text and line < len(self.lines) and self.lines[line].startswith(text, column + quote):
+                self.starts[location] = (line, column + quote)
+                return
+
+    def _position(self, place: tuple[int, int]) -> Position:
+        return Position(self.path, place[0] + 1, place[1] + 1)
+
+
+def _bad_key(key: object, where: Position) -> SpecForgeError:
+    if key is None:
+        return fail("SF203", "a key is missing before the colon", where)
+    text = str(key).lower()
+    return fail("SF203", "a key must be text", where, value=text, hint=f'quote it: "{text}"')
 
 
 def _scalar(node: object, here: Position) -> object:
@@ -165,13 +224,17 @@ def _scalar(node: object, here: Position) -> object:
             return node
         case int():
             if abs(node) >= 2**63:
-                raise fail("SF203", "a whole number beyond 64 bits", here, value=str(node) if abs(node) < 10**80 else "…")
+                raise fail(
+                    "SF203", "a whole number beyond 64 bits", here, value=str(node) if abs(node) < 10**80 else "…"
+                )
             return int(node)
         case float():
             if not math.isfinite(node):
-                raise fail("SF104", "not a number that can be compared", here, value=str(float(node)), hint="write a finite number")
+                raise fail("SF104", "not a number that can be compared", here, value=node, hint="write a finite number")
             return float(node)
         case str():
+            if odd := _ODD.search(node):
+                raise fail("SF203", f"a text holds the character {odd.group()!r}", here)
             return str(node)
         case datetime():
             raise fail("SF203", "a date without a time of day is due", here, value=str(node))

@@ -62,7 +62,13 @@ def load_model(path: Path) -> Model:
         if not isinstance(source, str) or source not in file.sources:
             found.append(_unknown_source(document, ("shapes", group, "source"), str(source), file.sources))
         if values.get("certainty") not in ("A", "B", "C"):
-            found.append(Diagnostic("SF204", "a group of shapes states its certainty: A, B or C", document.at(("shapes", group, "certainty"), key=True)))
+            found.append(
+                Diagnostic(
+                    "SF204",
+                    "a group of shapes states its certainty: A, B or C",
+                    document.at(("shapes", group, "certainty"), key=True),
+                )
+            )
     names = file.shape_names()
     for name, derived in file.derived.items():
         try:
@@ -77,13 +83,19 @@ def load_model(path: Path) -> Model:
 
 
 def _unknown_source(document: Document, location: tuple[str, ...], source: str, sources: dict[str, str]) -> Diagnostic:
-    return Diagnostic("SF204", "not an id of this file's `sources`", document.at(location), source, suggest(source, sources))
+    return Diagnostic(
+        "SF204", "not an id of this file's `sources`", document.at(location), source, suggest(source, sources)
+    )
 
 
 def _misnamed(document: Document, key: str, name: str) -> list[Diagnostic]:
     if document.path.stem == name:
         return []
-    return [Diagnostic("SF206", f"the {key} is named {name!r} but its file {document.path.stem!r}", document.at((key,)), name)]
+    return [
+        Diagnostic(
+            "SF206", f"the {key} is named {name!r} but its file {document.path.stem!r}", document.at((key,)), name
+        )
+    ]
 
 
 def evaluate(value: object, names: dict[str, Scalar]) -> Scalar:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetPydanticSchema, StringConstraints, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetPydanticSchema,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
 from specforge.diagnostics import Diagnostic, Position, SpecForgeError, shorten, suggest
@@ -28,7 +36,9 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whi
 class Section(BaseModel):
     """Any section of a file: frozen, unknown keys forbidden, no silent conversion of types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, arbitrary_types_allowed=True
+    )
 
 
 def _to_expression(value: object) -> Expression:
@@ -42,7 +52,10 @@ def _to_expression(value: object) -> Expression:
         raise PydanticCustomError(error.code, "{message}", {"message": error.message, "offset": error.offset}) from None
 
 
-_EXPRESSION_SCHEMA = {"anyOf": [{"type": "string", "maxLength": 2000}, {"type": "number"}], "description": "An expression."}
+_EXPRESSION_SCHEMA = {
+    "anyOf": [{"type": "string", "maxLength": 2000}, {"type": "number"}],
+    "description": "An expression.",
+}
 
 Formula = Annotated[
     Expression,
@@ -57,7 +70,9 @@ def _to_value(value: object) -> Expression | Literal_:
         try:
             return Expression(value[1:])
         except ExpressionError as error:
-            raise PydanticCustomError(error.code, "{message}", {"message": error.message, "offset": error.offset + 1}) from None
+            raise PydanticCustomError(
+                error.code, "{message}", {"message": error.message, "offset": error.offset + 1}
+            ) from None
     if isinstance(value, Expression | bool | int | float | str):
         return value
     raise PydanticCustomError("SF203", "a literal, or an expression that starts with '=', is due")
@@ -66,7 +81,9 @@ def _to_value(value: object) -> Expression | Literal_:
 Value = Annotated[
     Any,
     GetPydanticSchema(lambda _type, _handler: core_schema.no_info_plain_validator_function(_to_value)),
-    WithJsonSchema({"type": ["string", "number", "boolean"], "description": "A literal, or an expression that starts with `=`."}),
+    WithJsonSchema(
+        {"type": ["string", "number", "boolean"], "description": "A literal, or an expression that starts with `=`."}
+    ),
 ]
 """A field that takes a literal or, after `=`, an expression."""
 
@@ -76,7 +93,9 @@ def quantity(unit: str) -> Any:  # noqa: ANN401 - an Annotated type
 
     def convert(value: object) -> float:
         if not isinstance(value, str):
-            raise PydanticCustomError("SF205", "a quantity with its unit is due, such as {example}", {"example": _example(unit)})
+            raise PydanticCustomError(
+                "SF205", "a quantity with its unit is due, such as {example}", {"example": _example(unit)}
+            )
         try:
             result = parse_quantity(value, unit)
         except QuantityError as error:
@@ -85,11 +104,22 @@ def quantity(unit: str) -> Any:  # noqa: ANN401 - an Annotated type
             raise PydanticCustomError("SF203", "a quantity above zero is due")
         return result
 
-    return Annotated[float, BeforeValidator(convert), WithJsonSchema({"type": "string", "description": f"A quantity such as {_example(unit)}."})]
+    return Annotated[
+        float,
+        BeforeValidator(convert),
+        WithJsonSchema({"type": "string", "description": f"A quantity such as {_example(unit)}."}),
+    ]
 
 
 def _example(unit: str) -> str:
-    return {"B": "'96 MiB'", "B/s": "'1792 GB/s'", "Hz": "'2407 MHz'", "W": "'575 W'", "FLOPS": "'209.5 TFLOPS'", "s": "'12.5 us'"}.get(unit, f"'1 {unit}'")
+    return {
+        "B": "'96 MiB'",
+        "B/s": "'1792 GB/s'",
+        "Hz": "'2407 MHz'",
+        "W": "'575 W'",
+        "FLOPS": "'209.5 TFLOPS'",
+        "s": "'12.5 us'",
+    }.get(unit, f"'1 {unit}'")
 
 
 def _to_date(value: object) -> date:
@@ -150,7 +180,10 @@ def _diagnostic(document: Document, model: type[Section], error: ErrorDetails) -
     elif kind == "literal_error":
         code = "SF204"
         expected = str(error.get("ctx", {}).get("expected", ""))
-        message, hint = "not one of the allowed values", suggest(str(shown), [name.strip("'\" ") for name in expected.replace(" or ", ", ").split(",")])
+        message, hint = (
+            "not one of the allowed values",
+            suggest(str(shown), [name.strip("'\" ") for name in expected.replace(" or ", ", ").split(",")]),
+        )
     elif kind.startswith("SF"):
         code = kind
         offset = error.get("ctx", {}).get("offset", 0)
@@ -166,7 +199,9 @@ def _real_location(document: Document, loc: tuple[str | int, ...]) -> tuple[str 
     node: Any = document.data
     kept: list[str | int] = []
     for part in loc:
-        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+        if (isinstance(node, dict) and part in node) or (
+            isinstance(node, list) and isinstance(part, int) and part < len(node)
+        ):
             node = node[part]
             kept.append(part)
     return tuple(kept)

@@ -82,7 +82,9 @@ class Plan:
         return next(buffer for buffer in self.buffers if buffer.name == name)
 
 
-def resolve_tunables(kernel: Kernel, parameters: Mapping[str, Scalar], device: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def resolve_tunables(
+    kernel: Kernel, parameters: Mapping[str, Scalar], device: Mapping[str, Scalar]
+) -> dict[str, Scalar]:
     """Evaluate every tunable's default for a case; raises SF405 where a default leaves its own domain."""
     known = {**parameters, **device}
     found: dict[str, Scalar] = {}
@@ -90,7 +92,14 @@ def resolve_tunables(kernel: Kernel, parameters: Mapping[str, Scalar], device: M
         value = _at(kernel, ("tunables", name, "default"), lambda formula=tunable.default: formula.evaluate(known))
         if value not in tunable.domain:
             where = kernel.document.at(("tunables", name, "default"))
-            raise SpecForgeError(Diagnostic("SF405", f"the default of tunable {name!r} is {value!r} for {_row(parameters)}, outside its domain {tunable.domain}", where, tunable.default.text))
+            raise SpecForgeError(
+                Diagnostic(
+                    "SF405",
+                    f"the default of tunable {name!r} is {value!r} for {_row(parameters)}, outside its domain {tunable.domain}",
+                    where,
+                    tunable.default.text,
+                )
+            )
         found[name] = value
     return found
 
@@ -102,7 +111,8 @@ def plan(kernel: Kernel, parameters: Mapping[str, Scalar], tunables: Mapping[str
     buffers = []
     for name, tensor in file.tensors.items():
         shape = tuple(
-            _positive(kernel, ("tensors", name, "shape", axis), lambda size=size: size.integer(known)) for axis, size in enumerate(tensor.shape)
+            _positive(kernel, ("tensors", name, "shape", axis), lambda size=size: size.integer(known))
+            for axis, size in enumerate(tensor.shape)
         )
         dtype = tensor.dtype if tensor.dtype in DTYPES else str(parameters[tensor.dtype])
         rows = tuple(range(len(shape) - 1)) if tensor.rows is None else tuple(tensor.rows)
@@ -148,7 +158,17 @@ def _launch(kernel: Kernel, index: int, known: Mapping[str, Scalar]) -> LaunchPl
         if name in kernel.file.tensors:
             args.append(name)
         else:
-            args.append(_at(kernel, ("launches", index, "args", place), lambda argument=argument: argument.number(known) if isinstance(argument.evaluate(known), float) else argument.integer(known)))
+            args.append(
+                _at(
+                    kernel,
+                    ("launches", index, "args", place),
+                    lambda argument=argument: (
+                        argument.number(known)
+                        if isinstance(argument.evaluate(known), float)
+                        else argument.integer(known)
+                    ),
+                )
+            )
     shared = _at(kernel, ("launches", index, "shared_bytes"), lambda: launch.shared_bytes.integer(known))
     return LaunchPlan(launch.entry, three("grid"), three("block"), shared, tuple(args))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail, suggest
 from specforge.dtypes import DTYPES
 from specforge.expressions import Expression, ExpressionError, Scalar
-from specforge.roots import include_dirs
+from specforge.roots import include_dirs, tidy
 from specforge.spec.document import Document, Location, load_document
 from specforge.spec.fields import validate
 from specforge.spec.kernel import ErrorBound, KernelFile
@@ -54,7 +54,7 @@ def find_kernel(identity: str, roots: tuple[Path, ...], position: Position | Non
     for root in roots:
         path = root / "kernels" / identity / "kernel.yaml"
         if path.is_file():
-            return load_kernel(path, identity, roots)
+            return load_kernel(tidy(path), identity, roots)
     known = list_kernels(roots)
     raise fail("SF401", f"no kernel {identity!r}", position, value=identity, hint=suggest(identity, known))
 
@@ -82,11 +82,18 @@ def load_kernel(path: Path, identity: str, roots: tuple[Path, ...]) -> Kernel:
 def _check(kernel: Kernel) -> Iterator[Diagnostic]:
     document, file = kernel.document, kernel.file
     if file.kernel != kernel.folder.name:
-        yield Diagnostic("SF206", f"the kernel is named {file.kernel!r} but its folder {kernel.folder.name!r}", document.at(("kernel",)), file.kernel)
+        yield Diagnostic(
+            "SF206",
+            f"the kernel is named {file.kernel!r} but its folder {kernel.folder.name!r}",
+            document.at(("kernel",)),
+            file.kernel,
+        )
     for key, path in (("template", kernel.template), ("reference", kernel.reference)):
         if not path.is_file():
             names = [entry.name for entry in kernel.folder.iterdir()]
-            yield Diagnostic("SF001", f"no such file: {path}", document.at((key,)), path.name, suggest(path.name, names))
+            yield Diagnostic(
+                "SF001", f"no such file: {path}", document.at((key,)), path.name, suggest(path.name, names)
+            )
     yield from _check_declarations(kernel)
     parameters, tunables, tensors = set(file.parameters), set(file.tunables), set(file.tensors)
     sizes = parameters | tunables
@@ -99,7 +106,12 @@ def _check(kernel: Kernel) -> Iterator[Diagnostic]:
         for place, argument in enumerate(launch.args):
             used = set(argument.names()) & tensors
             if used and argument.text.strip() not in tensors:
-                yield Diagnostic("SF504", "a tensor is passed by its name alone", document.at(("launches", index, "args", place)), argument.text)
+                yield Diagnostic(
+                    "SF504",
+                    "a tensor is passed by its name alone",
+                    document.at(("launches", index, "args", place)),
+                    argument.text,
+                )
 
 
 def _check_declarations(kernel: Kernel) -> Iterator[Diagnostic]:
@@ -107,23 +119,48 @@ def _check_declarations(kernel: Kernel) -> Iterator[Diagnostic]:
     for name, parameter in file.parameters.items():
         here = ("parameters", name)
         if name in DTYPES:
-            yield Diagnostic("SF206", f"{name!r} is an element type and cannot name a parameter", document.at(here, key=True))
+            yield Diagnostic(
+                "SF206", f"{name!r} is an element type and cannot name a parameter", document.at(here, key=True)
+            )
         if name in file.tunables or name in file.tensors:
-            yield Diagnostic("SF206", f"{name!r} is declared twice: as parameter and as tunable or tensor", document.at(here, key=True))
+            yield Diagnostic(
+                "SF206",
+                f"{name!r} is declared twice: as parameter and as tunable or tensor",
+                document.at(here, key=True),
+            )
         if parameter.bind == "compile" and not parameter.domain.listed:
-            yield Diagnostic("SF203", "a compile parameter lists its values", document.at((*here, "domain")), str(parameter.domain), "every value costs a compilation; a range belongs to `bind: launch`")
+            yield Diagnostic(
+                "SF203",
+                "a compile parameter lists its values",
+                document.at((*here, "domain")),
+                str(parameter.domain),
+                "every value costs a compilation; a range belongs to `bind: launch`",
+            )
         for value in parameter.domain.listed:
             if not _fits(value, parameter.type):
                 hint = suggest(value, DTYPES) if parameter.type == "dtype" and isinstance(value, str) else None
-                yield Diagnostic("SF203", f"{value!r} is no {parameter.type}", document.at((*here, "domain")), str(value), hint)
+                yield Diagnostic(
+                    "SF203", f"{value!r} is no {parameter.type}", document.at((*here, "domain")), str(value), hint
+                )
         for edge in parameter.edges:
             if edge not in parameter.domain:
-                yield Diagnostic("SF405", f"edge {edge} lies outside the domain {parameter.domain}", document.at((*here, "edges")), str(edge))
+                yield Diagnostic(
+                    "SF405",
+                    f"edge {edge} lies outside the domain {parameter.domain}",
+                    document.at((*here, "edges")),
+                    str(edge),
+                )
     dtype_parameters = {name for name, parameter in file.parameters.items() if parameter.type == "dtype"}
     for name, tensor in file.tensors.items():
         here = ("tensors", name)
         if tensor.dtype not in DTYPES and tensor.dtype not in dtype_parameters:
-            yield Diagnostic("SF204", "neither an element type nor a parameter of type dtype", document.at((*here, "dtype")), tensor.dtype, suggest(tensor.dtype, [*DTYPES, *dtype_parameters]))
+            yield Diagnostic(
+                "SF204",
+                "neither an element type nor a parameter of type dtype",
+                document.at((*here, "dtype")),
+                tensor.dtype,
+                suggest(tensor.dtype, [*DTYPES, *dtype_parameters]),
+            )
         for axis in tensor.rows or []:
             if not 0 <= axis < len(tensor.shape):
                 yield Diagnostic("SF203", f"the tensor has no axis {axis}", document.at((*here, "rows")), str(axis))
@@ -131,12 +168,24 @@ def _check_declarations(kernel: Kernel) -> Iterator[Diagnostic]:
     if not outputs:
         yield Diagnostic("SF202", "a kernel has at least one tensor of role out", document.at(("tensors",), key=True))
     for name in outputs - set(file.tolerance):
-        yield Diagnostic("SF202", f"output {name!r} has no tolerance", document.at(("tolerance",), key=True), None, f"add `{name}: exact` or an error bound")
+        yield Diagnostic(
+            "SF202",
+            f"output {name!r} has no tolerance",
+            document.at(("tolerance",), key=True),
+            None,
+            f"add `{name}: exact` or an error bound",
+        )
     for name, bound in file.tolerance.items():
         here = ("tolerance", name)
         if name not in outputs:
-            yield Diagnostic("SF201", f"{name!r} is no output", document.at(here, key=True), None, suggest(name, outputs))
-        elif isinstance(bound, ErrorBound) and file.tensors[name].dtype in DTYPES and not DTYPES[file.tensors[name].dtype].is_float:
+            yield Diagnostic(
+                "SF201", f"{name!r} is no output", document.at(here, key=True), None, suggest(name, outputs)
+            )
+        elif (
+            isinstance(bound, ErrorBound)
+            and file.tensors[name].dtype in DTYPES
+            and not DTYPES[file.tensors[name].dtype].is_float
+        ):
             yield Diagnostic("SF203", "integer outputs are exact", document.at(here), None, "write `exact`")
 
 
@@ -172,7 +221,9 @@ def _formulas(kernel: Kernel) -> Iterator[tuple[str, str, Location, Expression]]
                 yield key, "sizes", ("tolerance", name, key), getattr(bound, key)
 
 
-def check_names(formula: Expression, declared: Collection[str], document: Document, location: Location) -> Iterator[Diagnostic]:
+def check_names(
+    formula: Expression, declared: Collection[str], document: Document, location: Location
+) -> Iterator[Diagnostic]:
     """A diagnostic for the first undeclared name of an expression, at its own column."""
     try:
         formula.check_names(declared)
@@ -180,7 +231,9 @@ def check_names(formula: Expression, declared: Collection[str], document: Docume
         yield expression_diagnostic(error, document, location, suggest(error.name or "", declared))
 
 
-def expression_diagnostic(error: ExpressionError, document: Document, location: Location, hint: str | None = None) -> Diagnostic:
+def expression_diagnostic(
+    error: ExpressionError, document: Document, location: Location, hint: str | None = None
+) -> Diagnostic:
     """An expression's fault at the file's own line and column."""
     start = document.at(location)
     written: object = document.data
@@ -191,6 +244,6 @@ def expression_diagnostic(error: ExpressionError, document: Document, location: 
             written = written[part]
     mark = 1 if isinstance(written, str) and written.startswith("=") else 0
     position = Position(start.file, start.line, start.column + error.offset + mark)
-    return Diagnostic(error.code, error.message, position, str(written) if not isinstance(written, dict | list) else None, hint)
-
-
+    return Diagnostic(
+        error.code, error.message, position, str(written) if not isinstance(written, dict | list) else None, hint
+    )

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from specforge.diagnostics import Diagnostic, SpecForgeError, fail, suggest
 from specforge.expressions import Expression, ExpressionError, Scalar
-from specforge.roots import search_roots, shipped
+from specforge.roots import search_roots, shipped, tidy
 from specforge.spec.document import Document, Location, load_document
 from specforge.spec.facts import Device, Model, load_device, load_model
 from specforge.spec.fields import validate
@@ -106,10 +106,16 @@ def load_spec(path: Path) -> Spec:
         workload = findings.attempt(lambda: _load_workload(_resolve(name, document, ("workload",), "workload")))
         if workload and workload[1].model:
             model_at = (workload[1].model, workload[0])
-    model = findings.attempt(lambda: load_model(_resolve(model_at[0], model_at[1], ("model",), "model"))) if model_at else None
+    model = (
+        findings.attempt(lambda: load_model(_resolve(model_at[0], model_at[1], ("model",), "model")))
+        if model_at
+        else None
+    )
     findings.finish()
     assert device is not None
-    sources = [(name, section, workload[0], True) for name, section in workload[1].benchmarks.items()] if workload else []
+    sources = (
+        [(name, section, workload[0], True) for name, section in workload[1].benchmarks.items()] if workload else []
+    )
     sources += [(name, section, document, False) for name, section in file.benchmarks.items()]
     _check_benchmark_names(file, document, [name for name, *_ in sources], findings)
     names = {**(model.names if model else {})}
@@ -148,20 +154,32 @@ def _benchmark(frame: _Frame) -> Benchmark:
         kernel = find_kernel(section.kernel, frame.roots, frame.home.at((*location, "kernel")))
     narrowing = frame.file.narrow.get(frame.name)
     narrowed = (narrowing, frame.document, ("narrow", frame.name)) if narrowing else None
-    cases, excluded = expand(section, Frame(frame.name, frame.home, location, kernel, frame.names, frame.device.names, narrowed))
+    cases, excluded = expand(
+        section, Frame(frame.name, frame.home, location, kernel, frame.names, frame.device.names, narrowed)
+    )
     findings = _Findings()
     targets = []
     for part, document, place, shared in _target_sections(frame, location):
         target = findings.attempt(
-            lambda part=part, document=document, place=place, shared=shared: resolve_target(part, frame.name, cases, document, place, shared=shared)  # type: ignore[misc]
+            lambda part=part, document=document, place=place, shared=shared: resolve_target(
+                part, frame.name, cases, document, place, shared=shared
+            )  # type: ignore[misc]
         )
         if target is not None:
             targets.append(target)
-    parts = tuple(Part(part.part, part.launches, part.bytes, part.benchmark) for part in section.step) if isinstance(section, StepBenchmark) else ()
+    parts = (
+        tuple(Part(part.part, part.launches, part.bytes, part.benchmark) for part in section.step)
+        if isinstance(section, StepBenchmark)
+        else ()
+    )
     for index, part in enumerate(parts):
         for key, formula in (("launches", part.launches), ("bytes", part.bytes)):
             for case in cases:
-                findings.attempt(lambda index=index, key=key, formula=formula, case=case: _number(formula, {**frame.names, **case.parameters}, frame.home, (*location, "step", index, key)))  # type: ignore[misc]
+                findings.attempt(
+                    lambda index=index, key=key, formula=formula, case=case: _number(
+                        formula, {**frame.names, **case.parameters}, frame.home, (*location, "step", index, key)
+                    )
+                )  # type: ignore[misc]
     findings.finish()
     return Benchmark(frame.name, kernel, parts, cases, excluded, tuple(targets), frame.home, location)
 
@@ -183,11 +201,27 @@ def _target_sections(frame: _Frame, location: Location) -> Iterator[tuple[Target
 
 def _check_benchmark_names(file: SpecFile, document: Document, names: list[str], findings: _Findings) -> None:
     for name in {name for name in names if names.count(name) > 1}:
-        findings.found.append(Diagnostic("SF404", f"benchmark {name!r} exists in the workload already", document.at(("benchmarks", name), key=True), name, "a spec adds targets to it under `targets:`"))
+        findings.found.append(
+            Diagnostic(
+                "SF404",
+                f"benchmark {name!r} exists in the workload already",
+                document.at(("benchmarks", name), key=True),
+                name,
+                "a spec adds targets to it under `targets:`",
+            )
+        )
     for section, keys in (("targets", file.targets), ("narrow", file.narrow)):
         for name in keys:
             if name not in names:
-                findings.found.append(Diagnostic("SF411", f"no benchmark {name!r}", document.at((section, name), key=True), name, suggest(name, names)))
+                findings.found.append(
+                    Diagnostic(
+                        "SF411",
+                        f"no benchmark {name!r}",
+                        document.at((section, name), key=True),
+                        name,
+                        suggest(name, names),
+                    )
+                )
 
 
 def _check_parts(benchmarks: list[Benchmark]) -> None:
@@ -196,7 +230,13 @@ def _check_parts(benchmarks: list[Benchmark]) -> None:
         for index, part in enumerate(benchmark.parts):
             if part.benchmark is not None and part.benchmark not in names:
                 where = benchmark.document.at((*benchmark.location, "step", index, "benchmark"))
-                raise fail("SF411", f"no kernel benchmark {part.benchmark!r}", where, value=part.benchmark, hint=suggest(part.benchmark, names))
+                raise fail(
+                    "SF411",
+                    f"no kernel benchmark {part.benchmark!r}",
+                    where,
+                    value=part.benchmark,
+                    hint=suggest(part.benchmark, names),
+                )
 
 
 def _load_workload(path: Path) -> tuple[Document, WorkloadFile]:
@@ -214,17 +254,36 @@ def _resolve(text: str, document: Document, location: Location, kind: str) -> Pa
         if path.is_file():
             if path.resolve() == document.path.resolve():
                 raise fail("SF005", f"the file names itself as its {kind}", position, value=text)
-            _expect_kind(load_document(path), kind)
-            return path
+            tidied = tidy(path)
+            _expect_kind(load_document(tidied), kind)
+            return tidied
     if own.is_dir():
         raise fail("SF002", f"a {kind} file is due, this is a folder", position, value=text)
     folder = own.parent if own.parent.is_dir() else candidates[1].parent
     known = [f"{Path(text).parent / entry.name}" for entry in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
-    raise fail("SF401", f"no {kind} file {text!r}, neither beside {document.path} nor among the shipped ones", position, value=text, hint=suggest(text, known))
+    raise fail(
+        "SF401",
+        f"no {kind} file {text!r}, neither beside {document.path} nor among the shipped ones",
+        position,
+        value=text,
+        hint=suggest(text, known),
+    )
 
 
 def _expect_kind(document: Document, kind: str) -> None:
-    found = [key for key in KINDS if key in document.data and not (key in ("device", "model", "workload") and "spec" in document.data) and not (key == "model" and "workload" in document.data)]
+    found = [
+        key
+        for key in KINDS
+        if key in document.data
+        and not (key in ("device", "model", "workload") and "spec" in document.data)
+        and not (key == "model" and "workload" in document.data)
+    ]
     if found and found[0] != kind and kind not in found[:1]:
         hint = "specforge check takes specs: files with `spec:`" if kind == "spec" else None
-        raise fail("SF005", f"a {kind} file is due, this is a {found[0]} file", document.at((found[0],), key=True), value=found[0], hint=hint)
+        raise fail(
+            "SF005",
+            f"a {kind} file is due, this is a {found[0]} file",
+            document.at((found[0],), key=True),
+            value=found[0],
+            hint=hint,
+        )

@@ -83,7 +83,14 @@ def expand(section: Sweep, frame: Frame) -> tuple[tuple[Case, ...], tuple[Exclud
     if frame.kernel is not None:
         kernel = frame.kernel
         kept = [
-            Case(case.benchmark, kernel, case.parameters, resolve_tunables(kernel, case.parameters, frame.device_names), case.axes, case.origins)
+            Case(
+                case.benchmark,
+                kernel,
+                case.parameters,
+                resolve_tunables(kernel, case.parameters, frame.device_names),
+                case.axes,
+                case.origins,
+            )
             for case in kept
         ]
     return tuple(kept), tuple(excluded)
@@ -111,14 +118,28 @@ def _axes(section: Sweep, frame: Frame) -> list[str]:
     names = [*section.matrix, *section.zip]
     for name in section.zip:
         if name in section.matrix:
-            raise fail("SF404", f"{name!r} stands in both matrix and zip", frame.document.at((*frame.location, "zip", name), key=True))
+            raise fail(
+                "SF404",
+                f"{name!r} stands in both matrix and zip",
+                frame.document.at((*frame.location, "zip", name), key=True),
+            )
     lengths = {len(values) for values in section.zip.values()}
     if len(lengths) > 1:
         counts = ", ".join(f"{name}: {len(values)}" for name, values in section.zip.items())
-        raise fail("SF406", f"zip runs its lists in step, but their lengths differ ({counts})", frame.document.at((*frame.location, "zip"), key=True))
-    total = math.prod(len(values) for values in section.matrix.values()) * (lengths.pop() if lengths else 1) + len(section.cases)
+        raise fail(
+            "SF406",
+            f"zip runs its lists in step, but their lengths differ ({counts})",
+            frame.document.at((*frame.location, "zip"), key=True),
+        )
+    total = math.prod(len(values) for values in section.matrix.values()) * (lengths.pop() if lengths else 1) + len(
+        section.cases
+    )
     if total > MAX_CASES:
-        raise fail("SF412", f"the sweep makes {total:,} cases; at most {MAX_CASES:,} are allowed", frame.document.at(frame.location, key=True))
+        raise fail(
+            "SF412",
+            f"the sweep makes {total:,} cases; at most {MAX_CASES:,} are allowed",
+            frame.document.at(frame.location, key=True),
+        )
     for row in section.cases:
         names += [name for name in row if name not in names]
     return names
@@ -132,10 +153,26 @@ def _check_parameters(frame: Frame, fixed: dict[str, Scalar], axes: list[str]) -
     for name in [*fixed, *axes]:
         place: Location = (*frame.location, "bind", name) if name in fixed else _place(frame, name)
         if name not in declared:
-            found.append(Diagnostic("SF404", f"kernel {frame.kernel.identity} has no parameter {name!r}", frame.document.at(place, key=True), name, suggest(name, declared)))
+            found.append(
+                Diagnostic(
+                    "SF404",
+                    f"kernel {frame.kernel.identity} has no parameter {name!r}",
+                    frame.document.at(place, key=True),
+                    name,
+                    suggest(name, declared),
+                )
+            )
     for name in axes:
         if name in fixed:
-            found.append(Diagnostic("SF404", f"{name!r} is both bound and swept", frame.document.at(_place(frame, name), key=True), name, "keep one of the two"))
+            found.append(
+                Diagnostic(
+                    "SF404",
+                    f"{name!r} is both bound and swept",
+                    frame.document.at(_place(frame, name), key=True),
+                    name,
+                    "keep one of the two",
+                )
+            )
     if found:
         raise SpecForgeError(*found)
 
@@ -152,7 +189,9 @@ def _rows(section: Sweep, frame: Frame) -> Iterator[tuple[dict[str, Scalar], dic
     """The product of matrix and zip, then the explicit cases; one empty row where there is no sweep at all."""
     axes: list[list[tuple[dict[str, Scalar], dict[str, Position]]]] = []
     for name, values in section.matrix.items():
-        axes.append([({name: value}, {name: _value_at(frame, ("matrix", name), index)}) for index, value in enumerate(values)])
+        axes.append(
+            [({name: value}, {name: _value_at(frame, ("matrix", name), index)}) for index, value in enumerate(values)]
+        )
     if section.zip:
         names = list(section.zip)
         steps = zip(*section.zip.values(), strict=True)
@@ -191,11 +230,27 @@ def _check_values(frame: Frame, parameters: dict[str, Scalar], origins: dict[str
     for name, declared in frame.kernel.file.parameters.items():
         if name not in parameters:
             where = frame.document.at(frame.location, key=True)
-            yield Diagnostic("SF403", f"parameter {name!r} of {frame.kernel.identity} is not bound", where, None, f"bind it, or sweep it; its domain: {declared.domain}")
+            yield Diagnostic(
+                "SF403",
+                f"parameter {name!r} of {frame.kernel.identity} is not bound",
+                where,
+                None,
+                f"bind it, or sweep it; its domain: {declared.domain}",
+            )
         elif not _in_domain(parameters[name], declared):
             value = parameters[name]
-            hint = suggest(value, [str(item) for item in declared.domain.listed]) if isinstance(value, str) and declared.domain.listed else None
-            yield Diagnostic("SF405", f"{name} = {_plain(value)} lies outside the kernel's domain: {declared.domain}", origins.get(name), str(value), hint)
+            hint = (
+                suggest(value, [str(item) for item in declared.domain.listed])
+                if isinstance(value, str) and declared.domain.listed
+                else None
+            )
+            yield Diagnostic(
+                "SF405",
+                f"{name} = {_plain(value)} lies outside the kernel's domain: {declared.domain}",
+                origins.get(name),
+                str(value),
+                hint,
+            )
 
 
 def _in_domain(value: Scalar, declared: Parameter) -> bool:
@@ -203,7 +258,10 @@ def _in_domain(value: Scalar, declared: Parameter) -> bool:
 
 
 def _exclude(section: Sweep, frame: Frame, cases: list[Case]) -> tuple[list[Case], list[Excluded]]:
-    rules = [(rule.when, True, rule.reason, frame.document, (*frame.location, "exclude", index, "when")) for index, rule in enumerate(section.exclude)]
+    rules = [
+        (rule.when, True, rule.reason, frame.document, (*frame.location, "exclude", index, "when"))
+        for index, rule in enumerate(section.exclude)
+    ]
     if frame.narrowing:
         narrowing, document, location = frame.narrowing
         rules.append((narrowing.keep, False, narrowing.reason, document, (*location, "keep")))
@@ -224,7 +282,13 @@ def _exclude(section: Sweep, frame: Frame, cases: list[Case]) -> tuple[list[Case
             else:
                 kept.append(case)
         if len(kept) == len(cases):
-            raise fail("SF407", "this leaves no case out", document.at(location), value=formula.text, hint="remove it, or correct its condition")
+            raise fail(
+                "SF407",
+                "this leaves no case out",
+                document.at(location),
+                value=formula.text,
+                hint="remove it, or correct its condition",
+            )
         cases = kept
     return cases, excluded
 
@@ -233,7 +297,12 @@ def _check_duplicates(frame: Frame, cases: list[Case]) -> None:
     seen: set[str] = set()
     for case in cases:
         if case.id in seen:
-            raise fail("SF406", f"the case {case.id} stands twice in the sweep", frame.document.at(frame.location, key=True), value=case.id)
+            raise fail(
+                "SF406",
+                f"the case {case.id} stands twice in the sweep",
+                frame.document.at(frame.location, key=True),
+                value=case.id,
+            )
         seen.add(case.id)
 
 
@@ -244,7 +313,9 @@ def _check_constraints(frame: Frame, case: Case) -> None:
         try:
             holds = constraint.that.truth(case.parameters)
         except ExpressionError as error:
-            raise SpecForgeError(Diagnostic(error.code, error.message, frame.document.at(frame.location, key=True), constraint.that.text)) from None
+            raise SpecForgeError(
+                Diagnostic(error.code, error.message, frame.document.at(frame.location, key=True), constraint.that.text)
+            ) from None
         if not holds:
             raise fail(
                 "SF409",

@@ -48,11 +48,25 @@ class Target:
         return f"{self.metric.name} {sign} {format_quantity(self.bound, self.metric.unit)}{condition}"
 
 
-def resolve_target(section: TargetSection, benchmark: str, cases: Sequence[Case], document: Document, location: Location, *, shared: bool) -> Target:
+def resolve_target(
+    section: TargetSection,
+    benchmark: str,
+    cases: Sequence[Case],
+    document: Document,
+    location: Location,
+    *,
+    shared: bool,
+) -> Target:
     """Check a target and bind it to its cases; `shared` targets (of a workload) must not need a particular card."""
     metric = METRICS.get(section.metric)
     if metric is None:
-        raise fail("SF402", "no such metric", document.at((*location, "metric")), value=section.metric, hint=suggest(section.metric, METRICS))
+        raise fail(
+            "SF402",
+            "no such metric",
+            document.at((*location, "metric")),
+            value=section.metric,
+            hint=suggest(section.metric, METRICS),
+        )
     if shared and metric.scope == "device":
         raise fail(
             "SF410",
@@ -64,21 +78,42 @@ def resolve_target(section: TargetSection, benchmark: str, cases: Sequence[Case]
     kernel_case = any(case.kernel is not None for case in cases)
     if cases and (metric.name == "decode_throughput") == kernel_case:
         owner = "a decode step" if metric.name == "decode_throughput" else "a kernel"
-        raise fail("SF410", f"{metric.name} is a metric of {owner}, not of benchmark {benchmark!r}", document.at((*location, "metric")), value=metric.name)
-    comparison: Comparison = "at_most" if section.at_most is not None else "at_least" if section.at_least is not None else "equals"
+        raise fail(
+            "SF410",
+            f"{metric.name} is a metric of {owner}, not of benchmark {benchmark!r}",
+            document.at((*location, "metric")),
+            value=metric.name,
+        )
+    comparison: Comparison = (
+        "at_most" if section.at_most is not None else "at_least" if section.at_least is not None else "equals"
+    )
     at_bound = document.at((*location, comparison))
     if comparison == "equals":
         if metric.scope != "static":
-            raise fail("SF410", f"{metric.name} is measured; only a compiler's figure can equal a number", at_bound, hint="use at_most or at_least")
+            raise fail(
+                "SF410",
+                f"{metric.name} is measured; only a compiler's figure can equal a number",
+                at_bound,
+                hint="use at_most or at_least",
+            )
     elif (comparison == "at_most") != (metric.better == "lower"):
         good = "at_most" if metric.better == "lower" else "at_least"
-        raise fail("SF410", f"for {metric.name}, {metric.better} is better: bound it with {good}", at_bound, hint=f"write `{good}:`")
+        raise fail(
+            "SF410",
+            f"for {metric.name}, {metric.better} is better: bound it with {good}",
+            at_bound,
+            hint=f"write `{good}:`",
+        )
     bound = _bound(getattr(section, comparison), metric, at_bound)
-    baseline = _baseline(section.baseline, metric, document.at((*location, "baseline", "value"))) if section.baseline else None
+    baseline = (
+        _baseline(section.baseline, metric, document.at((*location, "baseline", "value"))) if section.baseline else None
+    )
     selected = _select(section, benchmark, cases, document, location)
     known = (section.known_miss.reason, section.known_miss.until) if section.known_miss else None
     when = section.when.text if section.when else None
-    return Target(benchmark, metric, comparison, bound, when, section.level, baseline, known, selected, document.at(location))
+    return Target(
+        benchmark, metric, comparison, bound, when, section.level, baseline, known, selected, document.at(location)
+    )
 
 
 def _bound(value: str | int | float, metric: Metric, position: Position) -> float:
@@ -89,7 +124,13 @@ def _bound(value: str | int | float, metric: Metric, position: Position) -> floa
     if value == 0 and not isinstance(value, str):
         return 0.0
     if not isinstance(value, str):
-        raise fail("SF205", f"{metric.name} needs a unit ({metric.unit})", position, value=value, hint=f"write it like {format_quantity(float(value), metric.unit)!r}")
+        raise fail(
+            "SF205",
+            f"{metric.name} needs a unit ({metric.unit})",
+            position,
+            value=value,
+            hint=f"write it like {format_quantity(float(value), metric.unit)!r}",
+        )
     try:
         return parse_quantity(value, metric.unit)
     except QuantityError as error:
@@ -100,7 +141,9 @@ def _baseline(section: Baseline, metric: Metric, position: Position) -> tuple[fl
     return _bound(section.value, metric, position), section.source
 
 
-def _select(section: TargetSection, benchmark: str, cases: Sequence[Case], document: Document, location: Location) -> tuple[str, ...]:
+def _select(
+    section: TargetSection, benchmark: str, cases: Sequence[Case], document: Document, location: Location
+) -> tuple[str, ...]:
     if section.when is None or not cases:
         return tuple(case.id for case in cases)
     problems: list[Diagnostic] = list(check_names(section.when, cases[0].parameters, document, (*location, "when")))
@@ -111,5 +154,11 @@ def _select(section: TargetSection, benchmark: str, cases: Sequence[Case], docum
     except ExpressionError as error:
         raise SpecForgeError(expression_diagnostic(error, document, (*location, "when"))) from None
     if not selected:
-        raise fail("SF408", f"this target selects none of the {len(cases)} cases of {benchmark!r}", document.at((*location, "when")), value=section.when.text, hint="correct its condition, or sweep the values that it names")
+        raise fail(
+            "SF408",
+            f"this target selects none of the {len(cases)} cases of {benchmark!r}",
+            document.at((*location, "when")),
+            value=section.when.text,
+            hint="correct its condition, or sweep the values that it names",
+        )
     return selected

@@ -13,7 +13,12 @@ from specforge.spec.fields import Day, Formula, Name, Section, Text, Value
 Row = dict[Name, bool | int | float | str]
 Bound = Annotated[
     str | int | float,
-    WithJsonSchema({"type": ["string", "number"], "description": "A quantity with its unit, such as '9 us' or '80 %'; a plain number where the metric has no unit."}),
+    WithJsonSchema(
+        {
+            "type": ["string", "number"],
+            "description": "A quantity with its unit, such as '9 us' or '80 %'; a plain number where the metric has no unit.",
+        }
+    ),
 ]
 """Read against the metric's unit once that is known."""
 
@@ -75,7 +80,10 @@ Axis = Annotated[
     BeforeValidator(_axis),
     WithJsonSchema(
         {
-            "anyOf": [{"type": "array", "minItems": 1, "items": {"type": ["integer", "number", "string", "boolean"]}}, {"type": ["string", "number", "boolean"]}],
+            "anyOf": [
+                {"type": "array", "minItems": 1, "items": {"type": ["integer", "number", "string", "boolean"]}},
+                {"type": ["string", "number", "boolean"]},
+            ],
             "description": "Values of this axis: a list, a single value, or pow2(a..b).",
         }
     ),

@@ -1,0 +1,48 @@
+"""Attention of one query token in float64: two matrix products per KV head, with the true maximum subtracted."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+_CHUNK = 16384  # tokens whose absolute values are held at a time
+
+
+def reference(*, q: np.ndarray, k: np.ndarray, v: np.ndarray, head_dim: int) -> dict[str, np.ndarray]:
+    """Return `out` [batch, q_heads, head_dim] for q of that shape and k, v [batch, context, kv_heads, head_dim].
+
+    `out_magnitude` is the condition of the result. With p the probabilities and a_t = sum_d |q_d k_td| / sqrt(head_dim)
+    the size of what was summed into score t, a rounding of relative size u changes the result by at most
+      u * sum_t p_t |v_t|                     where it happens in the sums over tokens, and
+      u * sum_t p_t a_t (|v_t| + |out|)       where it happens in the scores.
+    The latter is weighed by 1/8: kernels round a score at most an eighth as often as the tolerance's coefficient says.
+    """
+    batch, q_heads, _ = q.shape
+    context, kv_heads = k.shape[1], k.shape[2]
+    group = q_heads // kv_heads
+    scale = 1.0 / math.sqrt(head_dim)
+    out = np.empty(q.shape)
+    magnitude = np.empty(q.shape)
+    for b in range(batch):
+        for h in range(kv_heads):
+            heads = slice(h * group, (h + 1) * group)
+            queries = q[b, heads] * scale
+            scores = queries @ k[b, :, h].T
+            probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
+            probabilities /= probabilities.sum(axis=1, keepdims=True)
+            result = probabilities @ v[b, :, h]
+            plain = np.zeros_like(result)
+            amplified = np.zeros_like(result)
+            mean_size = np.zeros((group, 1))
+            for start in range(0, context, _CHUNK):
+                part = slice(start, start + _CHUNK)
+                sizes = np.abs(v[b, part, h])
+                p = probabilities[:, part]
+                pa = p * (np.abs(queries) @ np.abs(k[b, part, h]).T)
+                plain += p @ sizes
+                amplified += pa @ sizes
+                mean_size += pa.sum(axis=1, keepdims=True)
+            out[b, heads] = result
+            magnitude[b, heads] = plain + (amplified + mean_size * np.abs(result)) / 8.0
+    return {"out": out, "out_magnitude": magnitude}

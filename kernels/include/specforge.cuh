@@ -1,0 +1,23 @@
+// What every kernel template includes first: half and bfloat16, and shared memory whose size the launch decides.
+#ifndef SPECFORGE_CUH
+#define SPECFORGE_CUH
+
+#ifdef SPECFORGE_EMULATOR
+
+#include <specforge_emulator.h>
+
+#else
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+// Declares `T* const name`: the launch's dynamic shared memory, aligned to 16 bytes. One block of memory per launch, so a
+// kernel that needs several arrays splits one declaration by offsets.
+#define DYNAMIC_SHARED(T, name)                                                                \
+  static_assert(alignof(T) <= 16, "dynamic shared memory is aligned to 16 bytes");             \
+  extern __shared__ __align__(16) unsigned char specforge_dynamic_shared[];                    \
+  T* const name = reinterpret_cast<T*>(specforge_dynamic_shared)
+
+#endif
+
+#endif

@@ -1,0 +1,1 @@
+"""Runs rendered CUDA source on the CPU: a fibre per thread, CUDA's execution model. It measures nothing."""

@@ -1,0 +1,168 @@
+"""What a run found out, gathered case by case into what judging needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from specforge.backend.runner import KernelFault
+from specforge.check.backends import Choice
+from specforge.check.measurement import Outcome, Trouble
+from specforge.check.options import Options
+from specforge.check.variants import Variant, variant_of
+from specforge.check.verification import Verification
+from specforge.judge.verdict import Evidence, Value
+from specforge.kernel.build import Binary
+from specforge.kernel.occupancy import occupancy
+from specforge.measure.measurement import Measurement
+from specforge.spec.geometry import Plan
+from specforge.spec.load import Benchmark, Spec
+from specforge.spec.metrics import METRICS
+from specforge.spec.sweep import Case
+from specforge.verify.fuzz import FuzzReport
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The results of every step that ran; a step that did not run left its part empty."""
+
+    plans: dict[str, Plan] = field(default_factory=dict)
+    """By case id, for the spec's own device."""
+    binaries: dict[Variant, Binary] = field(default_factory=dict)
+    """For the spec's own architecture."""
+    verification: Verification = field(default_factory=Verification)
+    executed_plans: dict[str, Plan] = field(default_factory=dict)
+    """By case id, for the card that ran."""
+    measured: dict[str, Outcome] = field(default_factory=dict)
+
+
+def gather(spec: Spec, benchmark: Benchmark, case: Case, findings: Findings, choice: Choice | None, options: Options) -> Evidence:
+    """Everything known about one case."""
+    if case.kernel is None:
+        covered = sum(part.benchmark is not None for part in benchmark.parts)
+        reason = f"{covered} of {len(benchmark.parts)} kernels of the {benchmark.name} step exist; the whole cannot be timed yet"
+        return Evidence(case.id, missing={"*": reason})
+    values: dict[str, Value] = {}
+    missing: dict[str, str] = {}
+    if findings.binaries:
+        values |= _static(spec, case, findings)
+    report = findings.verification.reports.get(case.kernel.identity)
+    own = findings.verification.own.get(case.id)
+    outcome = findings.measured.get(case.id)
+    wrong, fault = _failure(report, f"{case.kernel.identity} fails")
+    if wrong is None and fault is None:
+        wrong, fault = _failure(own, "this case fails")
+    verified = wrong is None and fault is None and _verified(case, report, own, findings)
+    ratio = _own_ratio(own)
+    trouble = implausible = None
+    match outcome:
+        case Measurement():
+            wrong = wrong or _measured_wrong(outcome)
+            verified = outcome.verified and wrong is None and fault is None
+            implausible = _implausible(outcome)
+            values |= _timed(spec, case, findings, outcome, choice)
+            if outcome.refusal:
+                missing["*"] = outcome.refusal
+            elif not outcome.converged:
+                missing["*"] = "; ".join(outcome.notes)
+            ratio = max((check.ratio for check in (outcome.before, outcome.after) if check is not None), default=ratio)
+        case KernelFault():
+            fault = fault or str(outcome)
+        case Trouble():
+            trouble = str(outcome)
+    if ratio is not None and math.isfinite(ratio):
+        values["error_ratio"] = Value(ratio)
+    missing |= {name: reason for name, reason in _missing(spec, case, findings, choice, options).items() if name not in values and "*" not in missing}
+    return Evidence(case.id, verified, wrong, implausible, fault, trouble, values, missing)
+
+
+def _failure(report: FuzzReport | None, subject: str) -> tuple[str | None, str | None]:
+    """What a failing report says, as a wrong result or as a fault."""
+    if report is None or report.failure is None:
+        return None, None
+    sentence = f"{subject}: {report.failure.result.failure}"
+    return (None, sentence) if report.failure.result.kind == "fault" else (sentence, None)
+
+
+def _verified(case: Case, report: FuzzReport | None, own: FuzzReport | None, findings: Findings) -> bool:
+    """Whether this case's result was checked: itself, or, beyond what can be emulated, by fuzzing the same kernel."""
+    if own is not None:
+        return own.failure is None and own.examples > 0
+    return report is not None and report.failure is None and report.examples > 0 and case.id in findings.verification.beyond
+
+
+def _own_ratio(own: FuzzReport | None) -> float | None:
+    if own is None or own.examples == 0:
+        return None
+    return own.failure.result.ratio if own.failure is not None else own.worst_ratio
+
+
+def _measured_wrong(outcome: Measurement) -> str | None:
+    for when, check in (("before timing", outcome.before), ("in a timed launch", outcome.after)):
+        if check is not None and not check.passed:
+            return f"wrong {when}: {check.failure}"
+    return None
+
+
+def _implausible(outcome: Measurement) -> str | None:
+    if not outcome.implausible or outcome.median is None or outcome.floor is None:
+        return None
+    return f"{outcome.median * 1e6:.3f} us is faster than the roofline's {outcome.floor * 1e6:.3f} us"
+
+
+def _static(spec: Spec, case: Case, findings: Findings) -> dict[str, Value]:
+    assert case.kernel is not None
+    plan = findings.plans[case.id]
+    binary = findings.binaries[variant_of(case.kernel, case.parameters, case.tunables)]
+    used = [binary.resources[launch.entry] for launch in plan.launches]
+    shares = [occupancy(binary.resources[launch.entry], launch, spec.device.file).share for launch in plan.launches]
+    return {
+        "registers": Value(max(entry.registers for entry in used)),
+        "spill_bytes": Value(sum(entry.spill_bytes for entry in used)),
+        "stack_bytes": Value(max(entry.stack_bytes for entry in used)),
+        "static_shared_bytes": Value(max(entry.static_shared_bytes for entry in used)),
+        "cubin_bytes": Value(binary.cubin_bytes),
+        "occupancy": Value(min(shares)),
+    }
+
+
+def _timed(spec: Spec, case: Case, findings: Findings, outcome: Measurement, choice: Choice | None) -> dict[str, Value]:
+    """Metrics that follow from the samples; absolute ones only on the spec's own card."""
+    if outcome.median is None or outcome.low is None or outcome.high is None or not outcome.converged:
+        return {}
+    plan = findings.executed_plans[case.id]
+    found: dict[str, Value] = {}
+    if choice is not None and choice.matches:
+        found["latency"] = Value(outcome.median, outcome.low, outcome.high)
+        found["bandwidth"] = Value(*(plan.bytes / time for time in (outcome.median, outcome.high, outcome.low)))
+    if choice is not None and choice.device is not None:
+        bandwidth = float(choice.device.names["device.memory_bandwidth"])
+        rate = float(choice.device.names["device.bf16_rate"])
+        least = max(plan.bytes / bandwidth, plan.flops / rate)
+        times = (outcome.median, outcome.high, outcome.low)
+        found["peak_bandwidth_share"] = Value(*(plan.bytes / time / bandwidth for time in times))
+        found["roofline_share"] = Value(*(least / time for time in times))
+    return found
+
+
+def _missing(spec: Spec, case: Case, findings: Findings, choice: Choice | None, options: Options) -> Mapping[str, str]:
+    """Why each metric that has no value has none."""
+    found: dict[str, str] = {}
+    if case.id in findings.verification.beyond:
+        found["error_ratio"] = "this case is too large for the emulator; a card runs it"
+    if choice is None or not options.reaches("measure"):
+        return found
+    if choice.card is None:
+        reason = choice.absent
+    elif not choice.matches:
+        reason = f"this ran on {choice.card.name}; the figure is {spec.device.file.name}'s"
+    else:
+        reason = "no time was obtained"
+    for metric in METRICS.values():
+        if metric.stage == "measure":
+            found[metric.name] = reason
+    if choice.card is not None and choice.device is None:
+        for name in ("peak_bandwidth_share", "roofline_share"):
+            found[name] = f"no device file knows {choice.card.name}, so there is no peak to take a share of"
+    return found

@@ -1,0 +1,133 @@
+"""`specforge check`, step by step: load, render, build, verify, measure, judge, record, report."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from specforge.check.backends import Choice, choose
+from specforge.check.evidence import Findings, gather
+from specforge.check.measurement import Outcome, measure
+from specforge.check.options import Options, check_only, select
+from specforge.check.prepare import build_variants, render_all
+from specforge.check.progress import Reporter, reporter
+from specforge.check.publish import keep, show
+from specforge.check.recording import Run, record_of
+from specforge.check.variants import variant_of, variants
+from specforge.check.verification import verify
+from specforge.diagnostics import Diagnostic, SpecForgeError
+from specforge.expressions import Scalar
+from specforge.judge.verdict import Status, first_of, judge, status_of
+from specforge.kernel.occupancy import check_launches
+from specforge.record.model import Record
+from specforge.settings import Settings
+from specforge.spec.geometry import Plan, plan, resolve_tunables
+from specforge.spec.load import Spec, load_spec
+from specforge.spec.sweep import Case
+
+
+def check_specs(paths: Sequence[Path], options: Options, form: str, settings: Settings) -> int:
+    """Check every spec, print the reports in the asked-for format, and give the exit status."""
+    specs = load_all(paths)
+    hint = check_only(specs, options.only)
+    if hint is not None:
+        print(f"specforge: --only {options.only!r} selects nothing; {hint}", file=sys.stderr)
+    with reporter(live=sys.stderr.isatty()) as progress:
+        records = [check_spec(spec, options, settings, progress) for spec in specs]
+    for record in records:
+        keep(record, options, settings, alone=len(records) == 1)
+    show(records, form, settings)
+    return int(first_of(Status(record.status) for record in records))
+
+
+def load_all(paths: Sequence[Path]) -> tuple[Spec, ...]:
+    """Load all specs before anything runs; the faults of all are raised together."""
+    specs: list[Spec] = []
+    found: list[Diagnostic] = []
+    for path in paths:
+        try:
+            specs.append(load_spec(path))
+        except SpecForgeError as error:
+            found += error.diagnostics
+    if found:
+        raise SpecForgeError(*dict.fromkeys(found))
+    return tuple(specs)
+
+
+def check_spec(spec: Spec, options: Options, settings: Settings, progress: Reporter) -> Record:
+    """Run one spec as far as `--until` says and seal its record."""
+    started = time.monotonic()
+    benchmarks = select(spec, options.only)
+    cases = [case for benchmark in benchmarks for case in benchmark.cases if case.kernel is not None]
+    findings = Findings(plans=_plans(cases))
+    choice: Choice | None = None
+    if cases and options.reaches("render"):
+        findings = _build(spec, cases, findings, options, settings, progress)
+    if cases and options.reaches("verify"):
+        choice = choose(options.backend, spec)
+        findings = replace(findings, verification=verify(spec, cases, choice, options, settings, progress))
+    if choice is not None and choice.card is not None and options.case is None:
+        findings = replace(findings, executed_plans=_plans(cases, (choice.device or spec.device).names))
+        if options.reaches("measure"):
+            findings = replace(findings, measured=_measure(cases, findings, choice, options, settings, progress))
+    evidence = {
+        case.id: gather(spec, benchmark, case, findings, choice, options)
+        for benchmark in benchmarks
+        for case in benchmark.cases
+    }
+    targets = [target for benchmark in benchmarks for target in benchmark.targets]
+    judgements = judge(targets, evidence, until=options.until, today=date.today())
+    # A search cut short by its budget is reported and proves what it ran; one that ran nothing proves nothing.
+    idle = any(report.examples == 0 for report in findings.verification.reports.values())
+    status = status_of(judgements, evidence.values(), selected=bool(evidence), undecided=idle)
+    run = Run(spec, benchmarks, findings, choice, evidence, judgements, status, time.monotonic() - started)
+    return record_of(run, options, settings)
+
+
+def _plans(cases: Sequence[Case], device: Mapping[str, Scalar] | None = None) -> dict[str, Plan]:
+    """The concrete plan of each case; with `device`, its tunables are chosen anew for the card that runs."""
+    found = {}
+    for case in cases:
+        assert case.kernel is not None
+        tunables = case.tunables if device is None else resolve_tunables(case.kernel, case.parameters, device)
+        found[case.id] = plan(case.kernel, case.parameters, tunables)
+    return found
+
+
+def _build(
+    spec: Spec, cases: Sequence[Case], findings: Findings, options: Options, settings: Settings, progress: Reporter
+) -> Findings:
+    """Render and, where asked for, compile for the spec's own architecture: static targets are always judged for it."""
+    chosen = variants(cases)
+    progress.stage(f"rendering {len(chosen)} variants")
+    rendered = render_all({variant: findings.plans[case.id] for variant, case in chosen.items()})
+    if not options.reaches("build"):
+        return findings
+    progress.stage(f"compiling {len(chosen)} variants for {spec.device.architecture}", len(chosen))
+    binaries = build_variants(rendered, spec.device.architecture, settings, progress.advance)
+    found: list[Diagnostic] = []
+    for case in cases:
+        assert case.kernel is not None
+        resources = binaries[variant_of(case.kernel, case.parameters, case.tunables)].resources
+        found += check_launches(case.kernel, findings.plans[case.id], resources, spec.device.file)
+    if found:
+        raise SpecForgeError(*list(dict.fromkeys(found))[:20])
+    return replace(findings, binaries=binaries)
+
+
+def _measure(
+    cases: Sequence[Case],
+    findings: Findings,
+    choice: Choice,
+    options: Options,
+    settings: Settings,
+    progress: Reporter,
+) -> dict[str, Outcome]:
+    """Measure the cases whose kernels fuzzing left standing: a wrong kernel is not timed."""
+    reports = findings.verification.reports
+    right = [case for case in cases if case.kernel is not None and reports[case.kernel.identity].failure is None]
+    return measure(right, findings.executed_plans, findings.verification.executed, choice, options, settings, progress)

@@ -1,0 +1,277 @@
+"""The command line: each command parses, calls one function, prints, and ends with a documented status."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from specforge import __version__
+
+if TYPE_CHECKING:
+    from specforge.settings import Settings
+    from specforge.spec.load import Spec
+
+STAGES = ("validate", "render", "build", "verify", "measure", "judge")
+FORMATS = ("text", "json", "md", "junit", "github")
+STATUS_HELP = """\b
+Exit status; where several apply, the first of this list wins:
+  2  bad command line, spec, template or reference
+  3  a kernel is wrong or implausible, or crashed, hung, deadlocked
+  1  a required target was missed
+  4  undecided: something required is unmeasured or inconclusive
+  5  nothing was selected
+  0  every required target that was to be decided is met
+"""
+
+
+class _Group(click.Group):
+    """Turns every error that a user can cause into diagnostics and status 2; Ctrl-C into 130 without a traceback."""
+
+    def main(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        kwargs["standalone_mode"] = False
+        try:
+            result = super().main(*args, **kwargs)  # type: ignore[arg-type]
+        except click.UsageError as error:
+            error.show()
+            sys.exit(2)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(2)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("specforge: stopped; nothing was left half-written", err=True)
+            sys.exit(130)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(141)
+        except Exception as error:
+            from specforge.diagnostics import SpecForgeError
+
+            if not isinstance(error, SpecForgeError):
+                raise
+            for diagnostic in error.diagnostics:
+                click.echo(str(diagnostic), err=True)
+            sys.exit(2)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="specforge")
+def main() -> None:
+    """Say in YAML what CUDA kernels must do on a card; prove it, or fail.
+
+    \b
+    Try first:
+      specforge doctor                                            what this machine can do
+      specforge list                                              specs and kernels at hand
+      specforge check specs/qwen35_rtx5090.yaml --until verify    no GPU needed
+      specforge explain specs/qwen35_rtx5090.yaml decode          where the time of a token goes
+    """
+
+
+@main.command(epilog=STATUS_HELP)
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=click.Path(path_type=Path))
+@click.option(
+    "--only", metavar="GLOB", help="Only benchmarks whose name or kernel matches, such as 'flash_decode' or 'moe/*'."
+)
+@click.option(
+    "--until",
+    type=click.Choice(STAGES),
+    default="judge",
+    show_default=True,
+    help="Stop after this step; what later steps decide is not requested and does not count.",
+)
+@click.option(
+    "--backend",
+    default="auto",
+    show_default=True,
+    metavar="auto|emulator|cuda:N",
+    help="Where kernels run: a card that fits, else the CPU emulator, or the one named.",
+)
+@click.option(
+    "--case",
+    metavar="ROW",
+    help="Run this one example of a kernel instead of fuzzing: a YAML row as a failure prints it. Needs --only.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything that is drawn."
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(1, 1_000_000),
+    default=None,
+    metavar="N",
+    help="Fuzzing examples per kernel.  [default: 200]",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 86_400),
+    default=None,
+    metavar="S",
+    help="Wall budget of fuzzing each kernel.  [default: 60]",
+)
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the record here instead of under .specforge/.",
+)
+@click.option("--publish", is_flag=True, help="Put the record under results/ and into the ledger; needs a clean tree.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="What goes to standard output.",
+)
+def check(  # noqa: D417 - the options document themselves
+    specs: tuple[Path, ...],
+    only: str | None,
+    until: str,
+    backend: str,
+    case: str | None,
+    seed: int,
+    examples: int | None,
+    seconds: float | None,
+    record: Path | None,
+    publish: bool,
+    form: str,
+) -> int:
+    """Validate, compile, verify, measure and judge the specs; fail where a target is missed."""
+    from specforge.check.options import DEFAULT_EXAMPLES, DEFAULT_SECONDS, Options, parse_backend
+    from specforge.check.run import check_specs
+
+    options = Options(
+        until=until,  # type: ignore[arg-type]  # click.Choice has checked it
+        only=only,
+        backend=parse_backend(backend),
+        case=case,
+        seed=seed,
+        examples=examples or DEFAULT_EXAMPLES,
+        seconds=seconds or DEFAULT_SECONDS,
+        record=record,
+        publish=publish,
+        arguments=tuple(sys.argv[1:]),
+    )
+    return check_specs(specs, options, form, _settings())
+
+
+@main.command(name="list")
+def list_() -> int:
+    """List the specs and kernels at hand: this repository's own, then the shipped ones."""
+    from specforge.listing import listing
+
+    click.echo(listing(Path.cwd()), nl=False)
+    return 0
+
+
+@main.command()
+@click.argument("words", nargs=-1, required=True, metavar="[SPEC] WHAT")
+def explain(words: tuple[str, ...]) -> int:
+    """Explain a diagnostic code, a metric, a verdict or `status`; or, of a SPEC, anything in it and where it comes from.
+
+    \b
+    specforge explain SF203
+    specforge explain peak_bandwidth_share
+    specforge explain specs/qwen35_rtx5090.yaml                             an overview
+    specforge explain specs/qwen35_rtx5090.yaml decode                      how a token's time divides
+    specforge explain specs/qwen35_rtx5090.yaml '#1'                        a target
+    specforge explain specs/qwen35_rtx5090.yaml model.kv_bytes_per_token    a value and its origin
+    """
+    from specforge.report.explain import explain_in, explain_word
+
+    if words[0].endswith((".yaml", ".yml")):
+        click.echo(explain_in(_load(Path(words[0])), " ".join(words[1:]) or None), nl=False)
+    else:
+        click.echo(explain_word(" ".join(words)), nl=False)
+    return 0
+
+
+@main.command()
+@click.argument("spec", metavar="SPEC", type=click.Path(path_type=Path))
+@click.argument("case", metavar="CASE")
+def render(spec: Path, case: str) -> int:
+    """Print the CUDA source of a case, as both the compiler and the emulator see it. CASE is an id that `explain` lists."""
+    from specforge.diagnostics import fail, suggest
+    from specforge.kernel.render import render as render_source
+
+    cases = {item.id: item for benchmark in _load(spec).benchmarks for item in benchmark.cases if item.kernel}
+    if case not in cases:
+        raise fail("SF801", f"no case {case!r} with a kernel in {spec}", value=case, hint=suggest(case, cases))
+    chosen = cases[case]
+    assert chosen.kernel is not None
+    known = {**chosen.parameters, **chosen.tunables}
+    click.echo(
+        render_source(chosen.kernel, {name: known[name] for name in chosen.kernel.compile_names()}).text, nl=False
+    )
+    return 0
+
+
+@main.command(epilog=STATUS_HELP)
+@click.argument("record", metavar="RECORD", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="What goes to standard output.",
+)
+@click.option("--publish", is_flag=True, help="Put a record that was made elsewhere under results/ and into the ledger; needs the record's own commit, clean.")
+def judge(record: Path, form: str, publish: bool) -> int:
+    """Judge a stored record again, without a GPU: against today's targets, after checking its digests and inputs."""
+    from specforge.check.rejudge import rejudge
+
+    return rejudge(record, form, _settings(), publish_it=publish)
+
+
+@main.command()
+def doctor() -> int:
+    """Say what this machine can do: compiler, NVRTC, driver, GPU, and the device file that the GPU matches."""
+    from specforge.doctor import examine
+
+    findings = examine(_settings())
+    for finding in findings:
+        mark = {True: "ok  ", False: "FAIL", None: "-   "}[finding.works]
+        click.echo(f"{mark} {finding.subject}: {finding.detail}")
+    return 4 if any(finding.works is False for finding in findings) else 0
+
+
+@main.command()
+@click.argument(
+    "kind",
+    required=False,
+    metavar="[KIND]",
+    type=click.Choice(("spec", "workload", "device", "model", "kernel", "record")),
+)
+@click.option("--write", type=click.Path(path_type=Path, file_okay=False), help="Write all schemas into this folder.")
+def schema(kind: str | None, write: Path | None) -> int:
+    """Print the JSON Schema of one KIND of file, or write them all."""
+    from specforge.schemas import schema_text, write_schemas
+
+    if (kind is None) == (write is None):
+        raise click.UsageError("give a KIND to print, or --write FOLDER")
+    if write is not None:
+        for path in write_schemas(write):
+            click.echo(f"wrote {path}")
+    else:
+        assert kind is not None
+        click.echo(schema_text(kind), nl=False)
+    return 0
+
+
+def _load(path: Path) -> Spec:
+    from specforge.spec.load import load_spec
+
+    return load_spec(path)
+
+
+def _settings() -> Settings:
+    from specforge.settings import read_settings
+
+    try:
+        return read_settings()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None

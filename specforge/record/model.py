@@ -1,0 +1,235 @@
+"""The record: one run, complete, as JSON with a schema version of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+RECORD_VERSION = 1
+"""Raised when a reader of the previous version would misread a record; old readers stay."""
+
+Scalar = bool | int | float | str
+
+
+class Entry(BaseModel):
+    """Any part of a record: frozen, unknown keys forbidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class InputFile(Entry):
+    """One file that the run was made from."""
+
+    role: Literal["spec", "workload", "device", "model", "kernel", "template", "reference", "header"]
+    path: str
+    """Relative to the root it was found in; `shipped:` marks one that came with SpecForge."""
+    sha256: str
+
+
+class Sources(Entry):
+    """Which state of the sources ran."""
+
+    commit: str | None
+    dirty: bool | None
+    """None: there was no git history to ask; `commit` was then supplied and is to be checked against the inputs' hashes."""
+    tool_version: str
+    tool_sha256: str
+    """Over SpecForge's own Python and headers, by path and content."""
+
+
+class Environment(Entry):
+    """Where it ran."""
+
+    backend: str
+    """`emulator`, or `cuda:N` and the card's name; `none` where nothing was executed."""
+    python: str
+    platform: str
+    compiler: str
+    """NVRTC and its version."""
+    host_compiler: str | None
+    packages: dict[str, str]
+    card: dict[str, Any] | None
+    """What NVML says of the card: name, UUID, driver, VBIOS, ECC, MIG, power limit, clocks, other processes."""
+    device_matches: bool
+    """Whether the card that ran is the spec's own."""
+
+
+class Request(Entry):
+    """What was asked for."""
+
+    arguments: list[str]
+    until: str
+    only: str | None
+    seed: int
+    examples: int
+
+
+class EntryResources(Entry):
+    """One entry of a binary, from ptxas."""
+
+    registers: int
+    spill_bytes: int
+    stack_bytes: int
+    static_shared_bytes: int
+
+
+class BinaryEntry(Entry):
+    """One compiled variant."""
+
+    kernel: str
+    bindings: dict[str, Scalar]
+    arch: str
+    compiler: str
+    flags: list[str]
+    source_sha256: str
+    cubin_sha256: str
+    cubin_bytes: int
+    entries: dict[str, EntryResources]
+
+
+class OutputErrorEntry(Entry):
+    """How far one output was from the reference, at its worst element."""
+
+    output: str
+    ratio: float | Literal["inf"]
+    """Error over tolerance; above 1 is wrong."""
+    index: list[int]
+    got: float | str
+    want: float | str
+    allowed: float
+    wrong_rows: int
+    total_rows: int
+
+
+class FuzzEntry(Entry):
+    """What fuzzing one kernel showed."""
+
+    kernel: str
+    backend: str
+    examples: int
+    variants: int
+    seconds: float
+    out_of_time: bool
+    covered: dict[str, str]
+    worst_ratio: float | Literal["inf"]
+    worst_row: str | None
+    failure: str | None
+    """One sentence; None where nothing failed."""
+    failure_kind: str | None
+    failure_row: str | None
+    """The smallest failing case as a YAML row."""
+    replay: str | None
+    """A command that runs it again."""
+
+
+class MetricEntry(Entry):
+    """A value in base units, with its interval where it was sampled."""
+
+    value: float
+    unit: str
+    low: float | None = None
+    high: float | None = None
+
+
+class CaseEntry(Entry):
+    """One case and everything learned about it."""
+
+    id: str
+    benchmark: str
+    kernel: str | None
+    parameters: dict[str, Scalar]
+    tunables: dict[str, Scalar]
+    binary: int | None
+    """Index into `binaries`, of the spec's own architecture."""
+    executed_binary: int | None
+    """Index of the binary that ran, where one ran on a card."""
+    verified: bool
+    wrong: str | None
+    implausible: str | None
+    fault: str | None
+    trouble: str | None
+    metrics: dict[str, MetricEntry]
+    missing: dict[str, str]
+    errors: list[OutputErrorEntry]
+    measurement: dict[str, Any] | None
+    """All samples in order and what they were taken under."""
+
+
+class TargetEntry(Entry):
+    """A target as it was judged."""
+
+    id: str
+    benchmark: str
+    metric: str
+    unit: str
+    comparison: Literal["at_most", "at_least", "equals"]
+    bound: float
+    when: str | None
+    level: Literal["required", "warn", "record"]
+    baseline: float | None
+    baseline_source: str | None
+    known_miss: str | None
+    known_miss_until: str | None
+    cases: list[str]
+    file: str
+    line: int
+    column: int
+    stage: str
+    """The step that decides its metric."""
+
+
+class JudgementEntry(Entry):
+    """A verdict: one target in one case."""
+
+    target: str
+    case: str
+    verdict: str
+    value: float | None
+    margin: float | None
+    reason: str
+    infrastructure: bool
+
+
+class BenchmarkEntry(Entry):
+    """A benchmark as it was run."""
+
+    name: str
+    kernel: str | None
+    cases: int
+    targeted: int
+    excluded: dict[str, str]
+    """Case id -> reason."""
+    parts: list[str]
+    """Parts of a decode step; empty for a kernel's benchmark."""
+    covered_parts: list[str]
+
+
+class Record(Entry):
+    """One run of `specforge check` on one spec."""
+
+    record_version: Literal[1]
+    digest: str
+    """SHA-256 over this record's canonical JSON with this field empty."""
+    created: str
+    """UTC, ISO 8601."""
+    spec: str
+    spec_path: str
+    device: str
+    device_name: str | None = None
+    """What people call the device, such as `NVIDIA GeForce RTX 5090`."""
+    architecture: str
+    request: Request
+    sources: Sources
+    environment: Environment
+    inputs: list[InputFile]
+    trusted: list[str]
+    """Host code that had a say: the references."""
+    benchmarks: list[BenchmarkEntry]
+    binaries: list[BinaryEntry]
+    fuzz: list[FuzzEntry]
+    cases: list[CaseEntry]
+    targets: list[TargetEntry]
+    judgements: list[JudgementEntry]
+    status: int
+    seconds: float

@@ -1,0 +1,170 @@
+"""Where a record comes from: the state of the sources, the tool, its packages, and every input by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from specforge import __version__
+from specforge.diagnostics import Diagnostic, Position
+from specforge.record.history import git_state
+from specforge.record.model import InputFile, Record, Sources
+from specforge.roots import include_dirs, search_roots, shipped
+from specforge.spec.load import Spec
+
+Role = Literal["spec", "workload", "device", "model", "kernel", "template", "reference", "header"]
+PACKAGES = (
+    "cuda-bindings",
+    "cuda-core",
+    "hypothesis",
+    "jinja2",
+    "ml_dtypes",
+    "numpy",
+    "nvidia-cuda-cccl",
+    "nvidia-cuda-crt",
+    "nvidia-cuda-nvrtc",
+    "nvidia-cuda-runtime",
+    "nvidia-ml-py",
+    "pydantic",
+    "quantiphy",
+    "ruamel.yaml",
+)
+"""Those that can change a result or how it is read."""
+
+_MARK = "shipped:"
+
+
+def sources(spec: Path, inputs: Iterable[Path], commit: str | None) -> Sources:
+    """The state of the sources that a spec belongs to.
+
+    Without git, or where no repository tracks the spec, `dirty` is None and `commit` the one that was supplied. A tree
+    is dirty where a tracked file outside results/ was changed, or where an input is not tracked.
+    """
+    found, dirty = git_state(spec, inputs, results=(_home(spec) / "results",))
+    return Sources(commit=found or commit, dirty=dirty, tool_version=__version__, tool_sha256=tool_sha256())
+
+
+def tool_sha256() -> str:
+    """One hash over SpecForge's own Python and headers and the shipped device headers, by path and content."""
+    package = Path(__file__).resolve().parent.parent
+    own = [
+        path for path in package.rglob("*") if path.suffix in (".py", ".h") and package / "shipped" not in path.parents
+    ]
+    files = {f"specforge/{path.relative_to(package).as_posix()}": path for path in own}
+    include = shipped() / "kernels" / "include"
+    files |= {f"include/{path.relative_to(include).as_posix()}": path for path in include.rglob("*") if path.is_file()}
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        whole.update(f"{name}\0{_sha256(files[name])}\n".encode())
+    return whole.hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that matter; one that is not installed is left out."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def input_files(spec: Spec) -> list[InputFile]:
+    """Every file that a spec was made from, by hash: its documents, kernels with template and reference, headers."""
+    found: dict[str, InputFile] = {}
+
+    def add(role: Role, path: Path, sha256: str) -> None:
+        name = _name(path, spec)
+        found.setdefault(name, InputFile(role=role, path=name, sha256=sha256))
+
+    for document in spec.documents:
+        add(_role(document.data), document.path, document.sha256)
+    for path in sorted({benchmark.kernel.folder for benchmark in spec.benchmarks if benchmark.kernel}):
+        kernel = next(item.kernel for item in spec.benchmarks if item.kernel and item.kernel.folder == path)
+        add("kernel", kernel.document.path, kernel.document.sha256)
+        add("template", kernel.template, _sha256(kernel.template))
+        add("reference", kernel.reference, _sha256(kernel.reference))
+    for folder in include_dirs(spec.roots):
+        for header in sorted(path for path in folder.rglob("*") if path.is_file()):
+            add("header", header, _sha256(header))
+    return list(found.values())
+
+
+def input_paths(spec: Spec) -> list[Path]:
+    """The files behind `input_files` that belong to the spec's own repository rather than to SpecForge."""
+    return [locate(entry.path, spec.path) for entry in input_files(spec) if not entry.path.startswith(_MARK)]
+
+
+def locate(name: str, spec: Path) -> Path:
+    """Where the file stands that a record of this spec calls so."""
+    if name.startswith(_MARK):
+        return shipped() / name.removeprefix(_MARK)
+    return _home(spec) / name
+
+
+def changed_inputs(record: Record, spec: Path) -> list[Diagnostic]:
+    """SF603 for every input that is gone or differs from what the record was made from."""
+    found = []
+    for entry in record.inputs:
+        path = locate(entry.path, spec)
+        if not path.is_file():
+            found.append(Diagnostic("SF603", f"the record is stale: its {entry.role} is gone", Position(path)))
+        elif _sha256(path) != entry.sha256:
+            found.append(Diagnostic("SF603", f"the record is stale: its {entry.role} has changed", Position(path)))
+    return found
+
+
+def check_publishable(record: Record) -> list[Diagnostic]:
+    """SF604 for everything that keeps a record from being published."""
+    found = []
+
+    def refuse(message: str, hint: str) -> None:
+        found.append(Diagnostic("SF604", message, hint=hint))
+
+    if record.sources.dirty:
+        refuse(
+            "the sources are not committed: a stranger could not run them",
+            "commit or undo every change, then run again",
+        )
+    if record.sources.commit is None:
+        hint = "run inside a git repository that tracks the spec, or name the commit in SPECFORGE_COMMIT"
+        refuse("the commit of the sources is unknown", hint)
+    if not record.binaries:
+        refuse(
+            "nothing was compiled: there is nothing to publish", "run without `--until validate` or `--until render`"
+        )
+    for binary in record.binaries:
+        if not binary.flags or not binary.compiler:
+            refuse(f"the flags or the compiler of a binary of {binary.kernel} are unknown", "make the record again")
+    return found
+
+
+def _role(data: dict[str, object]) -> Role:
+    """What kind of file it is; the key that names it says so (a spec names its workload too, a workload its model)."""
+    order: Sequence[Role] = ("spec", "workload", "model", "device")
+    return next(role for role in order if role in data)
+
+
+def _home(spec: Path) -> Path:
+    """The folder that names are relative to: the spec's own root, or its folder where it has none."""
+    root, path = search_roots(spec)[0], spec.resolve()
+    return root if path.is_relative_to(root) else path.parent
+
+
+def _name(path: Path, spec: Spec) -> str:
+    resolved, home = path.resolve(), _home(spec.path)
+    if resolved.is_relative_to(home):
+        return resolved.relative_to(home).as_posix()
+    if resolved.is_relative_to(shipped()):
+        return _MARK + resolved.relative_to(shipped()).as_posix()
+    return Path(os.path.relpath(resolved, home)).as_posix()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

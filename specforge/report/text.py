@@ -1,0 +1,176 @@
+"""The report that `check` prints: a screen of plain text."""
+
+from __future__ import annotations
+
+import textwrap
+
+from tabulate import tabulate
+
+from specforge.judge.verdict import Status, Verdict
+from specforge.record.model import FuzzEntry, Record
+from specforge.report.closing import closing, plural
+from specforge.report.findings import Finding, failures, place_of
+from specforge.report.rows import TONES, Row, Tone, cases_line, device_line, ran_on, rows, step_lines
+
+SHOWN_FAILURES = 6
+"""Blocks below the table; a run with more says how many more, and where they are."""
+
+_ALIGN = {
+    "target, worst case": "left",
+    "verdict": "left",
+    "measured": "right",
+    "bound": "left",
+    "margin": "right",
+    "cases": "right",
+}
+_HEADERS = tuple(_ALIGN)
+_GAP = 2
+_INDENT = "  "
+_COLOURS: dict[Tone, str] = {"bad": "31;1", "open": "33", "good": "32", "quiet": "2"}
+
+
+def render(record: Record, *, width: int = 100, colour: bool = False) -> str:
+    """The report at a console's width (at least 60 columns), with ANSI colours where asked for."""
+    width = max(60, width)
+    blocks = [
+        _header(record, width),
+        _table(rows(record), width, colour),
+        _fuzz(record, width),
+        _failures(record, width, colour),
+        _notices(record, width, colour),
+        _closing(record, width, colour),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _header(record: Record, width: int) -> list[str]:
+    first = f"{record.spec} on {device_line(record)}; {ran_on(record)}"
+    second = "; ".join([cases_line(record), *step_lines(record)])
+    return [*_wrap(first, width), *_wrap(second, width)]
+
+
+def _table(found: list[Row], width: int, colour: bool) -> list[str]:
+    """One row per target; conditions and worst cases that do not fit go onto a line of their own below."""
+    if not found:
+        return []
+    others = [[row.verdict.value, row.measured, row.bound, row.margin, row.coverage] for row in found]
+    room = width - sum(max(map(len, column)) + _GAP for column in zip(_HEADERS[1:], *others, strict=True))
+    below = ["; ".join(filter(None, (row.condition, row.place))) for row in found]
+    titles = [_INDENT + row.title for row in found]
+    for index, more in enumerate(below):
+        if more and len(f"{titles[index]}  {more}") <= room:
+            titles[index] += f"  {more}"
+            below[index] = ""
+    cells = [_HEADERS, *([title, *rest] for title, rest in zip(titles, others, strict=True))]
+    table = tabulate(
+        cells, tablefmt="plain", colalign=tuple(_ALIGN.values()), disable_numparse=True, preserve_whitespace=True
+    )
+    header, *lines = table.splitlines()
+    start = header.index("verdict")
+    shown = [header.rstrip()]
+    previous = ""
+    for row, line, more in zip(found, lines, below, strict=True):
+        if row.benchmark.name != previous:
+            shown.append(row.benchmark.name + (f"  {row.benchmark.kernel}" if row.benchmark.kernel else ""))
+        previous = row.benchmark.name
+        end = start + len(row.verdict.value)
+        shown.append((line[:start] + _paint(line[start:end], TONES[row.verdict], colour) + line[end:]).rstrip())
+        shown += _wrap(_INDENT * 2 + more, width, _INDENT * 2) if more else []
+    return shown
+
+
+def _fuzz(record: Record, width: int) -> list[str]:
+    lines: list[str] = []
+    for fuzz in record.fuzz:
+        first, covered = fuzz_sentences(fuzz)
+        lines += _wrap(f"fuzzed  {first}", width, _INDENT * 4)
+        if covered:
+            lines += _wrap(f"{_INDENT * 4}{covered}", width, _INDENT * 4)
+    return lines
+
+
+def fuzz_sentences(fuzz: FuzzEntry) -> tuple[str, str]:
+    """What fuzzing one kernel did, and which part of each axis it covered."""
+    parts = [plural(fuzz.examples, "example"), plural(fuzz.variants, "variant"), f"{fuzz.seconds:.1f} s"]
+    if fuzz.out_of_time:
+        parts.append("out of time before all that was asked for")
+    if fuzz.examples:
+        worst = "infinite" if fuzz.worst_ratio == "inf" else f"{float(fuzz.worst_ratio):.3g} x tolerance"
+        parts.append(f"worst {worst}")
+    return f"{fuzz.kernel} ({fuzz.backend}): {', '.join(parts)}", _covered(fuzz.covered)
+
+
+def _covered(axes: dict[str, str]) -> str:
+    """Axes covered whole by name, the others with what was reached of them."""
+    whole = [axis for axis, text in axes.items() if text.startswith("all of ")]
+    parts = [f"every value of {', '.join(whole)}"] if whole else []
+    for axis, text in axes.items():
+        reached, _, domain = text.partition(" of ")
+        if axis not in whole:
+            parts.append(f"{axis} {reached if reached == domain else text}")
+    return "covered: " + "; ".join(parts) if parts else ""
+
+
+def _failures(record: Record, width: int, colour: bool) -> list[str]:
+    found = failures(record)
+    lines = [line for finding in found[:SHOWN_FAILURES] for line in _finding(finding, width, colour)]
+    if len(found) > SHOWN_FAILURES:
+        lines += _wrap(f"and {len(found) - SHOWN_FAILURES} more, which --format md and --format json show", width)
+    return lines
+
+
+def _finding(finding: Finding, width: int, colour: bool) -> list[str]:
+    more = f" (and {finding.others} more {'target' if finding.others == 1 else 'targets'})" if finding.others else ""
+    lines = [f"{_paint(finding.verdict.value, TONES[finding.verdict], colour)}  {finding.subject}"]
+    detail = f"{finding.sentence}; {finding.detail}" if finding.detail else finding.sentence
+    lines += _wrap(f"{_INDENT * 2}{detail}", width, _INDENT * 2)
+    lines.append(f"{_INDENT * 2}at {finding.place}{more}")
+    if finding.row:
+        lines.append(f"{_INDENT * 2}smallest failing case: {finding.row}")  # never broken: it is there to be copied
+    if finding.replay:
+        lines.append(f"{_INDENT * 2}replay: {finding.replay}")
+    return lines
+
+
+def _notices(record: Record, width: int, colour: bool) -> list[str]:
+    lines: list[str] = []
+    for row in rows(record):
+        for verdict in (Verdict.UNEXPECTED_MET, Verdict.KNOWN_MISS):
+            reasons = list(dict.fromkeys(item.reason for item in row.judgements if item.verdict == verdict))
+            for reason in reasons:
+                text = f"{verdict.value}  {row.benchmark.name}: {row.text}: {reason}, at {place_of(row.target)}"
+                first, *rest = _wrap(text, width, _INDENT * 2)
+                lines += [_paint(verdict.value, TONES[verdict], colour) + first.removeprefix(verdict.value), *rest]
+    return lines
+
+
+def _closing(record: Record, width: int, colour: bool) -> list[str]:
+    sentences = closing(record)
+    indent = max(len(label) for label, _ in sentences) + _GAP
+    lines: list[str] = []
+    previous = ""
+    for label, sentence in sentences:
+        shown = label if label != previous else ""
+        previous = label
+        lines += _wrap(f"{shown:<{indent}}{sentence}", width, " " * indent)
+    tone: Tone = (
+        "good"
+        if record.status == Status.MET
+        else "open"
+        if record.status in (Status.UNDECIDED, Status.EMPTY)
+        else "bad"
+    )
+    last = f"exit status {record.status}"
+    return [_paint(last, tone, colour) + line.removeprefix(last) if line.startswith(last) else line for line in lines]
+
+
+def _wrap(text: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _shorten(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+
+
+def _paint(text: str, tone: Tone, colour: bool) -> str:
+    return f"\x1b[{_COLOURS[tone]}m{text}\x1b[0m" if colour else text

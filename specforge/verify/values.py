@@ -1,0 +1,117 @@
+"""Input values: named distributions, rounded to the storage type.
+
+Up to `POOL` elements are drawn one by one. A larger tensor is laid out from a pool of that many: chunks of `CHUNK`
+consecutive pool elements, each from a random place. CHUNK is prime, so chunks and rows do not line up; two rows of a
+large tensor are equal only where their windows into the pool coincide, about once in a million pairs, which no wrong
+row, stride or tile order can hit for more than a few rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from specforge.dtypes import DTYPES, DType
+
+POOL = 1 << 20
+CHUNK = 4099
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def stream(seed: int, tensor: str) -> np.random.Generator:
+    """The random generator of one tensor of one example: a stream of its own for every name."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *tensor.encode()])))
+
+
+def generate(distribution: str, shape: Sequence[int], dtype: str, rng: np.random.Generator) -> Array:
+    """Draw a C-contiguous tensor of finite values in the storage type; raises KeyError for an unknown distribution."""
+    element = DTYPES[dtype]
+    count = math.prod(shape)
+    draw = _FLOATS[distribution] if element.is_float else _INTEGERS[distribution]
+    drawn = draw(min(count, POOL), element, rng)
+    stored = drawn.astype(element.numpy(), copy=False)
+    return (stored if count <= POOL else _spread(stored, count, rng)).reshape(tuple(shape))
+
+
+def _spread(pool: Array, count: int, rng: np.random.Generator) -> Array:
+    """Fill `count` elements with chunks of the pool, each from a random place."""
+    result = np.empty(count, pool.dtype)
+    starts = rng.integers(0, POOL - CHUNK, size=-(-count // CHUNK)).tolist()
+    for number, start in enumerate(starts):
+        begin = number * CHUNK
+        end = min(begin + CHUNK, count)
+        result[begin:end] = pool[start : start + end - begin]
+    return result
+
+
+def _normal(count: int, _element: DType, rng: np.random.Generator) -> Array:
+    return rng.standard_normal(count, dtype=np.float32)
+
+
+def _wide(count: int, _element: DType, rng: np.random.Generator) -> Array:
+    """Magnitudes log-uniform from 2^-8 to 2^8, either sign."""
+    sizes: Array = np.exp2(rng.random(count, dtype=np.float32) * np.float32(16) - np.float32(8))
+    sizes[rng.integers(0, 2, count, dtype=np.uint8) == 1] *= -1
+    return sizes
+
+
+def _tiny(count: int, _element: DType, rng: np.random.Generator) -> Array:
+    return rng.standard_normal(count, dtype=np.float32) * np.float32(2.0**-10)
+
+
+def _ties(count: int, _element: DType, rng: np.random.Generator) -> Array:
+    """Two to four distinct multiples of a quarter, exact in every type."""
+    levels = rng.choice(np.arange(-8, 9, dtype=np.float32) / 4, size=int(rng.integers(2, 5)), replace=False)
+    return levels[rng.integers(0, len(levels), count)]
+
+
+def _constant(count: int, _element: DType, rng: np.random.Generator) -> Array:
+    return np.full(count, rng.standard_normal(), np.float32)
+
+
+def _spiky(count: int, _element: DType, rng: np.random.Generator) -> Array:
+    """Values around 0.1, and one in 64 of size 16 to 64 that outweighs all others in a softmax."""
+    values = rng.standard_normal(count, dtype=np.float32) * np.float32(0.1)
+    places = np.flatnonzero(rng.integers(0, 64, count, dtype=np.uint8) == 0)
+    values[places] = rng.uniform(16, 64, len(places)) * rng.choice([-1.0, 1.0], len(places))
+    return values
+
+
+_FLOATS: dict[str, Callable[[int, DType, np.random.Generator], Array]] = {
+    "normal": _normal,
+    "wide": _wide,
+    "tiny": _tiny,
+    "ties": _ties,
+    "constant": _constant,
+    "spiky": _spiky,
+}
+
+
+def _between(count: int, element: DType, rng: np.random.Generator, size: int) -> Array:
+    """Whole numbers from -size (0 for unsigned types) to size, within the type."""
+    info = np.iinfo(element.numpy().name)
+    return rng.integers(max(-size, int(info.min)), min(size, int(info.max)), count, dtype=np.int64, endpoint=True)
+
+
+def _integer_ties(count: int, element: DType, rng: np.random.Generator) -> Array:
+    levels = np.unique(_between(4, element, rng, 100))
+    return levels[rng.integers(0, len(levels), count)]
+
+
+def _integer_spikes(count: int, element: DType, rng: np.random.Generator) -> Array:
+    spikes = rng.integers(0, 64, count, dtype=np.uint8) == 0
+    return np.where(spikes, _between(count, element, rng, 2**20), _between(count, element, rng, 3))
+
+
+_INTEGERS: dict[str, Callable[[int, DType, np.random.Generator], Array]] = {
+    "normal": lambda count, element, rng: _between(count, element, rng, 1000),
+    "wide": lambda count, element, rng: _between(count, element, rng, 2**20),
+    "tiny": lambda count, element, rng: _between(count, element, rng, 1),
+    "ties": _integer_ties,
+    "constant": lambda count, element, rng: np.repeat(_between(1, element, rng, 1000), count),
+    "spiky": _integer_spikes,
+}

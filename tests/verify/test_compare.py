@@ -1,0 +1,130 @@
+"""Comparison: the declared bound, nothing else; the worst element and the wrong rows; NaN never passes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from specforge.spec.geometry import BufferPlan, Plan, Tolerance
+from specforge.verify.compare import OutputError, judge
+
+
+def planned(shape: tuple[int, ...], dtype: str, tolerance: Tolerance, rows: tuple[int, ...] | None = None) -> Plan:
+    named = tuple(range(len(shape) - 1)) if rows is None else rows
+    buffer = BufferPlan("out", shape, dtype, "out", ("normal",), "hot", named)
+    return Plan("toy/none", "reference.py", {}, {}, (buffer,), (), 1.0, 1.0, 1.0, {"out": tolerance})
+
+
+def compare(
+    got: np.ndarray, want: np.ndarray, tolerance: Tolerance, magnitude: np.ndarray | None = None
+) -> OutputError:
+    dtype = {"float32": "f32", "float16": "f16", "int32": "i32", "uint8": "u8"}[got.dtype.name]
+    reference = {"out": want} | ({} if magnitude is None else {"out_magnitude": magnitude})
+    (error,) = judge(planned(want.shape, dtype, tolerance), {"out": got}, reference)
+    return error
+
+
+WANT = np.arange(1.0, 13.0).reshape(3, 4)
+
+
+def test_each_term_of_the_bound() -> None:
+    got = (WANT + 0.5).astype(np.float32)
+    assert compare(got, WANT, Tolerance(False, absolute=0.5)).ratio == 1
+    assert compare(got, WANT, Tolerance(False, absolute=0.25)).ratio == 2
+    assert compare(got, WANT, Tolerance(False, relative=0.25)).ratio == 2
+    assert compare(got, WANT, Tolerance(False, conditioned=0.25), np.full((3, 4), 2.0)).ratio == 1
+    both = compare(got, WANT, Tolerance(False, 0.125, 0.0625, 0.25), np.full((3, 4), 2.0))
+    assert both.ratio == 0.5 / (0.125 + 0.125 + 0.25)
+    assert both.passed
+
+
+def test_the_worst_element_and_the_wrong_rows() -> None:
+    got = WANT.astype(np.float32)
+    got[1, 2] += 3
+    got[1, 3] += 1
+    got[2, 0] += 1
+    error = compare(got, WANT, Tolerance(False, absolute=0.1))
+    assert (error.index, error.row, error.got, error.want) == ((1, 2), (1,), 10.0, 7.0)
+    assert (error.wrong, error.total, error.wrong_rows, error.total_rows) == (3, 12, 2, 3)
+    assert str(error) == "out[1, 2] is 10, the reference says 7: 30x the tolerance; 2 of 3 rows wrong"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_never_passes(value: float) -> None:
+    got = WANT.astype(np.float32)
+    got[2, 3] = value
+    error = compare(got, WANT, Tolerance(False, 1e9, 0.0, 1e30))
+    assert error.ratio == math.inf
+    assert error.index == (2, 3)
+    assert f"out[2, 3] is {'NaN' if math.isnan(value) else value}" in str(error)
+
+
+def test_zero_tolerance_divides_by_nothing() -> None:
+    zeros = np.zeros((2, 2))
+    assert compare(zeros.astype(np.float32), zeros, Tolerance(False)).ratio == 0
+    error = compare(np.full((2, 2), 1e-30, np.float32), zeros, Tolerance(False, relative=0.5))
+    assert error.ratio == math.inf
+    assert "they must be equal" in str(error)
+
+
+def test_exact_outputs() -> None:
+    want = np.arange(6).reshape(2, 3)
+    got = want.astype(np.int32)
+    assert compare(got, want, Tolerance(True)).ratio == 0
+    got[0, 1] = 17
+    error = compare(got, want, Tolerance(True))
+    assert str(error) == "out[0, 1] is 17, the reference says 1: they must be equal; 1 of 2 rows wrong"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
+def test_poison_is_recognised(dtype: str) -> None:
+    want = np.arange(6).reshape(2, 3)
+    got = want.astype(dtype)
+    got.view(np.uint8).reshape(2, -1)[1, -got.itemsize :] = 0xFF
+    exact = Tolerance(True)
+    error = compare(got, want if dtype == "int32" else want.astype(np.float64), exact)
+    assert error.unwritten == 1
+    assert "out[1, 2] was never written" in str(error)
+    got[0, 0] = 9
+    mixed = compare(got, want if dtype == "int32" else want.astype(np.float64), exact)
+    assert "1 elements never written" in str(mixed)
+
+
+def test_one_byte_of_poison_proves_nothing() -> None:
+    assert compare(np.full((1, 2), 255, np.uint8), np.zeros((1, 2), np.int64), Tolerance(True)).unwritten == 0
+
+
+def test_values_that_look_alike_are_told_apart() -> None:
+    error = compare(np.full((1, 1), 1.00001, np.float32), np.ones((1, 1)), Tolerance(False, absolute=1e-7))
+    assert "is 1.00001, the reference says 1:" in str(error)
+
+
+def test_rows_of_any_axes() -> None:
+    buffer_plan = planned((2, 3, 4), "f32", Tolerance(True), rows=(1,))
+    got = np.zeros((2, 3, 4), np.float32)
+    got[0, 1, 0] = got[1, 1, 3] = 1
+    (error,) = judge(buffer_plan, {"out": got}, {"out": np.zeros((2, 3, 4))})
+    assert (error.wrong_rows, error.total_rows, error.row) == (1, 3, (1,))
+    whole = planned((4,), "f32", Tolerance(True))
+    (error,) = judge(whole, {"out": np.ones(4, np.float32)}, {"out": np.zeros(4)})
+    assert "4 of 4 elements wrong" in str(error)
+
+
+def test_a_wrong_shape_is_an_error_of_ours() -> None:
+    with pytest.raises(ValueError, match="planned"):
+        compare(np.zeros((2, 3), np.float32), np.zeros((3, 2)), Tolerance(True))
+
+
+@given(arrays.arrays(np.float64, (3, 4), elements=st.floats(-1e3, 1e3)), st.floats(0, 0.1), st.floats(0, 1))
+def test_agrees_with_the_definition(difference: np.ndarray, relative: float, absolute: float) -> None:
+    got = (WANT + difference).astype(np.float32)
+    error = compare(got, WANT, Tolerance(False, relative=relative, absolute=absolute))
+    apart = np.abs(got.astype(np.float64) - WANT)
+    allowed = relative * np.abs(WANT) + absolute
+    assert error.passed == bool((apart <= allowed).all())
+    assert error.wrong == int((apart > allowed).sum())
