@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,22 +32,19 @@ Exit status; where several apply, the first of this list wins:
 class _Group(click.Group):
     """Turns every error that a user can cause into diagnostics and status 2; Ctrl-C into 130 without a traceback."""
 
-    def main(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's signature
+        """Run a command and exit with its status."""
         kwargs["standalone_mode"] = False
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does, whatever the locale
         try:
-            result = super().main(*args, **kwargs)  # type: ignore[arg-type]
-        except click.UsageError as error:
-            error.show()
-            sys.exit(2)
+            result = super().main(*args, **kwargs)
         except click.ClickException as error:
             error.show()
             sys.exit(2)
         except (click.Abort, KeyboardInterrupt):
             click.echo("specforge: stopped; nothing was left half-written", err=True)
             sys.exit(130)
-        except BrokenPipeError:
-            sys.stderr.close()
-            sys.exit(141)
         except Exception as error:
             from specforge.diagnostics import SpecForgeError
 
@@ -55,6 +54,18 @@ class _Group(click.Group):
                 click.echo(str(diagnostic), err=True)
             sys.exit(2)
         sys.exit(result if isinstance(result, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
+        """Give a closed pipe its own status; click's is 1, which here means a missed target."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail again
+                return 141
+            raise RuntimeError("a pipe broke that was not standard output") from error  # click would end with 1
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -126,7 +137,7 @@ def main() -> None:
     show_default=True,
     help="What goes to standard output.",
 )
-def check(  # noqa: D417 - the options document themselves
+def check(  # noqa: PLR0917 - one argument for each option
     specs: tuple[Path, ...],
     only: str | None,
     until: str,
@@ -170,7 +181,7 @@ def list_() -> int:
 @main.command()
 @click.argument("words", nargs=-1, required=True, metavar="[SPEC] WHAT")
 def explain(words: tuple[str, ...]) -> int:
-    """Explain a diagnostic code, a metric, a verdict or `status`; or, of a SPEC, anything in it and where it comes from.
+    """Explain a diagnostic code, a metric, a verdict or `status`; or anything in a SPEC and where it comes from.
 
     \b
     specforge explain SF203
@@ -193,7 +204,7 @@ def explain(words: tuple[str, ...]) -> int:
 @click.argument("spec", metavar="SPEC", type=click.Path(path_type=Path))
 @click.argument("case", metavar="CASE")
 def render(spec: Path, case: str) -> int:
-    """Print the CUDA source of a case, as both the compiler and the emulator see it. CASE is an id that `explain` lists."""
+    """Print the CUDA source of a case, as the compiler and the emulator see it. CASE is an id that `explain` lists."""
     from specforge.diagnostics import fail, suggest
     from specforge.kernel.render import render as render_source
 
@@ -219,7 +230,11 @@ def render(spec: Path, case: str) -> int:
     show_default=True,
     help="What goes to standard output.",
 )
-@click.option("--publish", is_flag=True, help="Put a record that was made elsewhere under results/ and into the ledger; needs the record's own commit, clean.")
+@click.option(
+    "--publish",
+    is_flag=True,
+    help="Put a record made elsewhere under results/ and into the ledger; needs the record's own commit, clean.",
+)
 def judge(record: Path, form: str, publish: bool) -> int:
     """Judge a stored record again, without a GPU: against today's targets, after checking its digests and inputs."""
     from specforge.check.rejudge import rejudge
@@ -254,7 +269,11 @@ def schema(kind: str | None, write: Path | None) -> int:
     if (kind is None) == (write is None):
         raise click.UsageError("give a KIND to print, or --write FOLDER")
     if write is not None:
-        for path in write_schemas(write):
+        try:
+            changed = write_schemas(write)
+        except OSError as error:
+            raise click.UsageError(f"cannot write into {write}: {error.strerror or error}") from None
+        for path in changed:
             click.echo(f"wrote {path}")
     else:
         assert kind is not None

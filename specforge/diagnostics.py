@@ -26,6 +26,7 @@ class Position:
     column: int = 1
 
     def __str__(self) -> str:
+        """`file:line:column`, as compilers write it."""
         return f"{self.file}:{self.line}:{self.column}"
 
 
@@ -41,6 +42,7 @@ class Diagnostic:
     severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
+        """One line, and one more for the hint."""
         where = f"{self.position}: " if self.position else ""
         value = f" (value: {self.value})" if self.value is not None else ""
         hint = f"\n  hint: {self.hint}" if self.hint else ""
@@ -71,8 +73,9 @@ def shorten(value: object, limit: int = 80) -> str:
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate that a typo most likely meant, or None."""
-    found = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.55)
-    return found[0] if found else None
+    lower = {candidate.lower(): candidate for candidate in candidates}
+    found = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.55)
+    return lower[found[0]] if found else None
 
 
 def suggest(name: str, candidates: Iterable[str]) -> str:
@@ -114,11 +117,11 @@ CODES: dict[str, str] = {
     "SF403": "A kernel parameter is left unbound.",
     "SF404": "A parameter is bound that the kernel does not declare, or bound twice.",
     "SF405": "A value lies outside the domain that the kernel declares.",
-    "SF406": "A sweep is malformed: unequal zip lengths, an empty axis, a case bound twice.",
+    "SF406": "A sweep is malformed: unequal zip lengths, an empty axis, a case that stands twice, no case left.",
     "SF407": "An exclusion excludes nothing.",
     "SF408": "A target selects no case.",
     "SF409": "A case violates one of the kernel's constraints.",
-    "SF410": "A target's bound makes no sense for its metric.",
+    "SF410": "A target's bound makes no sense for its metric, or the target stands there already.",
     "SF411": "A benchmark of that name does not exist.",
     "SF412": "A sweep makes more cases than SpecForge will run (10,000).",
     "SF501": "A kernel template cannot be parsed or rendered.",
@@ -134,7 +137,7 @@ CODES: dict[str, str] = {
     "SF603": "A record's inputs have changed since it was made: stale.",
     "SF604": "A record cannot be published from this state of the sources.",
     "SF605": "A record cannot be written.",
-    "SF606": "The ledger of published records is not whole: a line or a record was changed, dropped, moved or slipped in.",
+    "SF606": "The ledger of published records is not whole: something was changed, dropped, moved or slipped in.",
     "SF701": "This machine lacks something that the asked-for step needs.",
     "SF702": "The backend that was asked for is not there.",
     "SF801": "The command line is wrong.",

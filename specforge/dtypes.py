@@ -30,11 +30,14 @@ class DType:
         """The numpy storage type of the same bits."""
         import numpy as np
 
+        found: np.dtype[np.generic]
         if self.name == "bf16":
             import ml_dtypes
 
-            return np.dtype(ml_dtypes.bfloat16)
-        return np.dtype(_NUMPY_NAMES[self.name])
+            found = np.dtype(ml_dtypes.bfloat16)
+        else:
+            found = np.dtype(_NUMPY_NAMES[self.name])
+        return found
 
 
 _NUMPY_NAMES = {

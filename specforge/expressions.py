@@ -1,7 +1,7 @@
 """The one small expression language: Python's syntax, a whitelist of nodes, bounded evaluation.
 
-Nothing here calls Python's eval: `ast` parses, and a walk over a whitelist of nodes evaluates. Length, depth and results
-(64-bit integers, finite floats) are bounded, so an expression from an untrusted file costs microseconds.
+Nothing here calls Python's eval: `ast` parses, and a walk over a whitelist of nodes evaluates. Length, depth and
+results (64-bit integers, finite floats) are bounded, so an expression from an untrusted file costs microseconds.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from specforge.dtypes import DTYPES
+from specforge.dtypes import DTYPES, DType
 
 Scalar = int | float | bool | str
 """What an expression may yield."""
@@ -40,7 +41,7 @@ def _ceil_div(a: int, b: int) -> int:
 
 
 def _clamp(x: Scalar, low: Scalar, high: Scalar) -> Scalar:
-    return max(low, min(x, high))  # type: ignore[type-var]  # comparing a text with a number raises TypeError, reported as SF304
+    return max(low, min(x, high))  # a text beside a number raises TypeError, reported as SF304
 
 
 def _align_up(x: int, n: int) -> int:
@@ -52,12 +53,18 @@ def _log2(x: float) -> float:
     return int(result) if result.is_integer() else result
 
 
+def _dtype(name: str) -> DType:
+    if name not in DTYPES:
+        raise ValueError(f"{name!r} is no element type; there are {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
 def _roundoff(dtype: str) -> float:
-    return DTYPES[dtype].roundoff
+    return _dtype(dtype).roundoff
 
 
 def _sizeof(dtype: str) -> int:
-    return DTYPES[dtype].size
+    return _dtype(dtype).size
 
 
 FUNCTIONS: dict[str, tuple[Callable[..., Scalar], int, int]] = {
@@ -105,9 +112,11 @@ class Expression:
     text: str
 
     def __post_init__(self) -> None:
+        """Parse, so that no expression exists that is not of the language."""
         _parse(self.text)
 
     def __str__(self) -> str:
+        """The text as it was written."""
         return self.text
 
     def names(self) -> dict[str, int]:
@@ -121,7 +130,7 @@ class Expression:
         """Raise ExpressionError (SF303) at the first name that is not in `declared`."""
         for name, offset in self.names().items():
             if name not in declared:
-                raise ExpressionError("SF303", f"unknown name {name!r}", offset, name)
+                raise _unknown(name, offset)
 
     def evaluate(self, values: Mapping[str, Scalar]) -> Scalar:
         """Evaluate with names bound; raises ExpressionError SF303 or SF304 with the offset of the part at fault."""
@@ -155,25 +164,41 @@ class Expression:
 def _parse(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         raise ExpressionError("SF305", f"expression of {len(text)} characters; at most {MAX_LENGTH} are allowed")
-    if not text.isascii():
-        odd = next(index for index, character in enumerate(text) if not character.isascii())
-        raise ExpressionError("SF301", f"character {text[odd]!r} has no place in an expression", odd)
+    for index, character in enumerate(text):
+        if not character.isascii() or character == "\\":
+            raise ExpressionError("SF301", f"character {character!r} has no place in an expression", index)
     if not text.strip():
         raise ExpressionError("SF301", "empty expression")
-    indent = len(text) - len(text.lstrip())
+    line = text.translate(_ONE_LINE)
+    indent = len(line) - len(line.lstrip(" "))
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # `1if x else 2` and its like
+            tree = ast.parse(line.strip(" "), mode="eval").body
     except SyntaxError as error:
+        offset = indent + max(0, (error.offset or 1) - 1)
         raise ExpressionError(
-            "SF301", f"cannot parse the expression: {error.msg}", indent + max(0, (error.offset or 1) - 1)
+            "SF301", f"cannot parse the expression: {error.msg}", min(offset, len(text) - 1)
         ) from None
     except (ValueError, RecursionError, MemoryError):
         raise ExpressionError("SF305", "the expression is nested too deeply") from None
+    for node in ast.walk(tree) if indent else ():
+        if isinstance(node, ast.expr):
+            node.col_offset += indent
     _check(tree, 0)
     return tree
 
 
-def _check(node: ast.AST, depth: int) -> None:
+_ONE_LINE = str.maketrans("\t\n\r\f\v", "     ")
+"""Offsets count along one line, however a text was folded."""
+
+
+def _unknown(name: str, offset: int) -> ExpressionError:
+    hint = f"; write {name.capitalize()}" if name in ("true", "false") else ""
+    return ExpressionError("SF303", f"unknown name {name!r}{hint}", offset, name)
+
+
+def _check(node: ast.AST, depth: int) -> None:  # noqa: PLR0912 - one case for each kind of node
     """Reject whatever is outside the language, once, at parse time."""
     offset = getattr(node, "col_offset", 0)
     if depth > MAX_DEPTH:
@@ -186,9 +211,9 @@ def _check(node: ast.AST, depth: int) -> None:
                 raise ExpressionError("SF305", "number beyond 64 bits", offset)
         case ast.Constant(value=float(value)) if math.isfinite(value):
             children = iter(())
-        case ast.Name():
-            children = iter(())
-        case ast.Attribute():
+        case ast.Constant(value=float()):
+            raise ExpressionError("SF305", "number beyond 64 bits", offset)
+        case ast.Name() | ast.Attribute():
             _dotted(node)
             children = iter(())
         case ast.BinOp(op=op) if type(op) in _BINARY:
@@ -218,12 +243,14 @@ def _check(node: ast.AST, depth: int) -> None:
 
 
 def _dotted(node: ast.expr) -> str:
-    match node:
-        case ast.Name(id=name):
-            return name
-        case ast.Attribute(value=value, attr=attr) if not attr.startswith("_"):
-            return f"{_dotted(value)}.{attr}"
-    raise ExpressionError("SF302", "only plain dotted names are allowed", node.col_offset)
+    parts: list[str] = []
+    inner = node
+    while isinstance(inner, ast.Attribute) and not inner.attr.startswith("_"):
+        parts.append(inner.attr)
+        inner = inner.value
+    if not isinstance(inner, ast.Name):
+        raise ExpressionError("SF302", "only plain dotted names are allowed", node.col_offset)
+    return ".".join([inner.id, *reversed(parts)])
 
 
 def _names(node: ast.AST) -> Iterator[tuple[str, int]]:
@@ -272,7 +299,7 @@ def _step(node: ast.expr, values: Mapping[str, Scalar]) -> Any:  # noqa: ANN401 
         case ast.IfExp(test=test, body=body, orelse=orelse):
             return _evaluate(body if _truth(test, values) else orelse, values)
         case ast.Call(func=ast.Name(id=name), args=args):
-            return FUNCTIONS[name][0](*(_evaluate(argument, values) for argument in args))
+            return FUNCTIONS[name][0](*(_argument(argument, values) for argument in args))
     raise ExpressionError("SF302", f"{type(node).__name__} is not part of the expression language", node.col_offset)
 
 
@@ -282,7 +309,7 @@ def _lookup(node: ast.Name | ast.Attribute, values: Mapping[str, Scalar]) -> Sca
         return values[name]
     if name in DTYPES:
         return name
-    raise ExpressionError("SF303", f"unknown name {name!r}", node.col_offset, name)
+    raise _unknown(name, node.col_offset)
 
 
 def _compare(operands: list[ast.expr], ops: list[ast.cmpop], values: Mapping[str, Scalar]) -> bool:
@@ -293,6 +320,13 @@ def _compare(operands: list[ast.expr], ops: list[ast.cmpop], values: Mapping[str
         if not _COMPARE[type(op)](a, b):
             return False
     return True
+
+
+def _argument(node: ast.expr, values: Mapping[str, Scalar]) -> Scalar:
+    value = _evaluate(node, values)
+    if isinstance(value, bool):
+        raise ExpressionError("SF304", f"{value!r} is not a number", node.col_offset)
+    return value
 
 
 def _number(node: ast.expr, values: Mapping[str, Scalar]) -> int | float:

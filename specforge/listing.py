@@ -15,11 +15,9 @@ def listing(folder: Path) -> str:
     roots = search_roots(folder / "specs")
     lines = ["Specs:"]
     for root in roots:
-        for path in sorted((root / "specs").glob("*.yaml")):
-            lines.append(f"  {tidy(path)}  {_summary(path)}")
+        lines += (f"  {tidy(path)}  {_summary(path)}" for path in sorted((root / "specs").glob("*.yaml")))
     lines.append("Kernels:")
-    for identity, path in list_kernels(roots).items():
-        lines.append(f"  {identity}  {_summary(path)}")
+    lines += (f"  {identity}  {_summary(path)}" for identity, path in list_kernels(roots).items())
     return "\n".join(lines) + "\n"
 
 

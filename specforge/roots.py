@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def shipped() -> Path:
-    """The folder that holds the shipped `kernels/`, `specs/` and `schemas/`: inside the wheel, or the checkout's top."""
+    """The folder with the shipped `kernels/`, `specs/` and `schemas/`: inside the wheel, or the checkout's top."""
     package = Path(__file__).resolve().parent
     packaged = package / "shipped"
     return packaged if packaged.is_dir() else package.parent
 
 
 def search_roots(start: Path) -> tuple[Path, ...]:
-    """Roots in order of precedence for a file at `start`: the nearest folder above it with a `kernels/`, then the shipped one."""
+    """Roots for a file at `start`, first wins: the nearest folder above it with a `kernels/`, then the shipped one."""
     roots: list[Path] = []
     for folder in start.resolve().parents:
         if (folder / "kernels").is_dir():
@@ -32,6 +32,22 @@ def tidy(path: Path) -> Path:
         return plain.relative_to(Path.cwd()) if plain.is_absolute() else plain
     except ValueError:
         return plain
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file stands there that could be read; False too for a name too long or a folder closed to us."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder stands there that could be entered."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def include_dirs(roots: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -12,7 +12,7 @@ class Settings:
     """What the environment asks for; every field has a default that works without it."""
 
     state: Path
-    """Folder for the cache, failing examples and local records (SPECFORGE_STATE; default `.specforge` in the working folder)."""
+    """Folder for the cache, failing examples and local records (SPECFORGE_STATE; default `.specforge`, here)."""
     cxx: str | None
     """Host C++ compiler to prefer (CXX)."""
     step_summary: Path | None
@@ -27,7 +27,7 @@ def read_settings() -> Settings:
     """Read the environment once; raises ValueError with the variable's name where a value makes no sense."""
     env = os.environ
     jobs = env.get("SPECFORGE_JOBS")
-    if jobs is not None and not (jobs.isdecimal() and 1 <= int(jobs) <= 1024):
+    if jobs and not (jobs.isdecimal() and 1 <= int(jobs) <= 1024):
         raise ValueError(f"SPECFORGE_JOBS must be a whole number from 1 to 1024, not {jobs!r}")
     summary = env.get("GITHUB_STEP_SUMMARY")
     return Settings(

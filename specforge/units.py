@@ -61,7 +61,7 @@ def _scale(prefix: str, text: str, unit: str) -> float:
         return 1.0
     if prefix in _BINARY_PREFIXES and unit in {"B", "B/s"}:
         return _BINARY_PREFIXES[prefix]
-    from quantiphy import Quantity, QuantiPhyError
+    from quantiphy import QuantiPhyError, Quantity
 
     try:
         scaled = Quantity(f"1 {prefix}{unit}")

@@ -44,10 +44,10 @@ class TaskReference:
 
 def refer(task: Callable[..., object]) -> TaskReference:
     """Name a function for another process; raises ValueError where it cannot be found there again."""
-    if not isinstance(task, FunctionType) or task.__qualname__ != task.__name__:
-        raise ValueError(f"a task is a module-level function, which {task!r} is not")
-    if task.__module__ == "__main__":
+    if isinstance(task, FunctionType) and task.__module__ == "__main__":
         raise ValueError(f"task {task.__name__!r} stands in the main program, which no worker imports")
-    module = sys.modules[task.__module__]
+    module = sys.modules.get(getattr(task, "__module__", None) or "")
+    if not isinstance(task, FunctionType) or getattr(module, task.__name__, None) is not task:
+        raise ValueError(f"a task is a module-level function, which {task!r} is not")
     file = getattr(module, "__file__", None)
     return TaskReference(task.__module__, str(Path(file).resolve()) if file else None, task.__name__)

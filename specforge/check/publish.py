@@ -47,9 +47,9 @@ def show(records: Sequence[Record], form: str, settings: Settings) -> None:
         case "md":
             print("\n".join(markdown.render(record) for record in records))
         case "junit":
-            print("\n".join(junit.render(record) for record in records))
+            print(junit.render(*records))
         case "github":
-            print(github.annotations(records), end="")
+            print(github.render(*records), end="")
             if settings.step_summary is not None:
                 with settings.step_summary.open("a", encoding="utf-8") as summary:
                     summary.writelines(github.step_summary(record) for record in records)

@@ -15,7 +15,7 @@ from specforge.check.options import Options
 from specforge.check.prepare import build_hosts, build_variants, render_all
 from specforge.check.progress import Reporter
 from specforge.check.variants import Variant, variant_of, variants
-from specforge.diagnostics import SpecForgeError, fail
+from specforge.diagnostics import fail
 from specforge.expressions import Scalar
 from specforge.kernel.build import Binary
 from specforge.settings import Settings
@@ -29,8 +29,8 @@ from specforge.verify.failures import load_failures, update_failures
 from specforge.verify.fuzz import FuzzReport, fuzz, isolate_hypothesis
 from specforge.verify.row import parse_row
 
-EMULATED_STEPS = 2e8
-"""The most thread-steps of one emulated example: about a second."""
+EMULATED_STEPS = 6e8
+"""The most thread-steps of one emulated example, a few seconds; few examples come near it (`verify/draw.py`)."""
 CARD_STEPS = 2e11
 """The same on a card, where the float64 reference on the CPU sets the limit."""
 
@@ -190,8 +190,6 @@ def _fuzz(group: _Kernel, worker: Worker, choice: Choice, options: Options, sett
     failed = [report.failure.example] if report.failure is not None else []
     if failed or report.repaired:
         update_failures(kernel, settings.state, failed=failed, repaired=report.repaired)
-    if report.failure is not None and report.failure.result.diagnostics:
-        raise SpecForgeError(*report.failure.result.diagnostics)
     return report
 
 

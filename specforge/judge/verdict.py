@@ -181,7 +181,8 @@ def _holds(target: Target, value: float) -> bool:
 def _margin(target: Target, value: float) -> float | None:
     if target.bound == 0:
         return None
-    signed = (target.bound - value) if target.comparison == "at_most" else (value - target.bound)
+    above = value - target.bound
+    signed = {"at_most": -above, "at_least": above, "equals": -abs(above)}[target.comparison]
     return signed / abs(target.bound)
 
 
@@ -211,6 +212,6 @@ def status_of(
 
 
 def first_of(statuses: Iterable[Status]) -> Status:
-    """The status that wins among several."""
+    """The status that wins among several; of none, that nothing was selected."""
     present = set(statuses)
-    return next(status for status in PRECEDENCE if status in present)
+    return next((status for status in PRECEDENCE if status in present), Status.EMPTY)

@@ -85,8 +85,7 @@ def _compile(rendered: Rendered, kernel: Kernel, arch: str, cache: Cache, key: s
     from specforge.kernel.cubin import launch_bounds, loadable_bytes
     from specforge.kernel.messages import compile_errors
 
-    name = next(iter(rendered.files))
-    result = compile_source(rendered.text, name, arch, _folders(kernel))
+    result = compile_source(rendered.text, rendered.template, arch, _folders(kernel))
     if result.cubin is None:
         raise SpecForgeError(*compile_errors(result.log, rendered, arch))
     resources = parse_resources(result.log, launch_bounds(result.cubin))

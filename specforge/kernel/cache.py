@@ -20,6 +20,7 @@ from typing import Any
 from specforge.diagnostics import fail
 
 _META = "meta.json"
+_ATTEMPTS = 100
 _STALE_SECONDS = 86_400.0
 
 
@@ -64,33 +65,34 @@ class Cache:
                 for name, content in files.items():
                     (made / name).write_bytes(content)
                 (made / _META).write_text(json.dumps(meta, indent=1, sort_keys=True), encoding="utf-8")
-                return self._install(key, made, Path(scratch) / "old")
+                standing = self._install(key, made, Path(scratch) / "old")
         except OSError as error:
             raise fail(
                 "SF701",
                 f"cannot write to the cache {self.folder}: {error.strerror or error}",
                 hint="set SPECFORGE_STATE to a folder that can be written",
             ) from None
+        return standing or Entry(self.folder / key, dict(facts), digests)
 
-    def _install(self, key: str, made: Path, old: Path) -> Entry:
-        """Rename into place; a damaged entry steps aside first, a whole one stays."""
-        for attempt in range(100):
+    def _install(self, key: str, made: Path, old: Path) -> Entry | None:
+        """Rename into place; gives the entry that stood there whole already. A damaged one steps aside."""
+        for attempt in range(_ATTEMPTS):
             try:
                 made.rename(self.folder / key)
             except OSError:
                 standing = self.find(key)
                 if standing is not None:
                     return standing
-                try:
-                    (self.folder / key).rename(old.with_name(f"old{attempt}"))
-                except OSError:
-                    time.sleep(0.001 * attempt)  # another writer is replacing it as well
-                continue
-            break
-        entry = self.find(key)
-        if entry is None:
-            raise OSError(f"entry {key} does not stay whole")
-        return entry
+                self._set_aside(key, old.with_name(f"old{attempt}"), attempt)
+            else:
+                return None
+        raise OSError(f"entry {key} cannot be replaced")
+
+    def _set_aside(self, key: str, old: Path, attempt: int) -> None:
+        try:
+            (self.folder / key).rename(old)
+        except OSError:
+            time.sleep(0.001 * attempt)  # another writer is replacing it as well
 
     def _sweep(self) -> None:
         """Remove what killed builders left behind more than a day ago."""

@@ -30,7 +30,7 @@ def read_sections(cubin: bytes) -> list[Section]:
         size, count, names_index = struct.unpack_from("<HHH", cubin, 58)
         headers = [_SECTION.unpack_from(cubin, table + index * size) for index in range(count)]
         names = cubin[headers[names_index][4] :]
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:
         raise ValueError(f"a damaged ELF file: {error}") from None
     return [
         Section(names[header[0] : names.index(b"\0", header[0])].decode(), cubin[header[4] : header[4] + header[5]])

@@ -25,7 +25,9 @@ def local_headers(text: str, folders: Sequence[Path]) -> dict[str, str]:
         for quoted, angled, computed in _INCLUDE.findall(content):
             beside = [includer.parent] if includer and quoted else []
             paths = (
-                _everything(folders) if computed else [_join(folder, quoted or angled) for folder in (*beside, *folders)]
+                _everything(folders)
+                if computed
+                else [_join(folder, quoted or angled) for folder in (*beside, *folders)]
             )
             for path in paths:
                 if not path.is_file():

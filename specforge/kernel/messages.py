@@ -19,7 +19,7 @@ _ERROR = re.compile(
     """,
     re.MULTILINE | re.VERBOSE,
 )
-_PTXAS = re.compile(r"^ptxas (?:error|fatal)\s*: (?P<message>.+)$", re.MULTILINE)
+_PTXAS = re.compile(r"^[ \t]*ptxas (?:error|fatal)\s*: (?P<message>.+)$", re.MULTILINE)
 _ENTRY = re.compile(r"(?:[Ff]unction|entry) '(\w+)'")
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 from specforge.diagnostics import fail
 
-FLAGS = ("--std=c++17", "--ptxas-options=-v", "--no-source-include")
-"""Beside the architecture and the include folders. The last one keeps the working folder out of the header search."""
+FLAGS = ("--std=c++17", "--ptxas-options=-v")
+"""Beside the architecture and the include folders."""
 
 _WHEELS = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-cccl")
 _WAY_OUT = "install the wheels: pip install nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cuda-crt nvidia-cuda-cccl"
+_TIME = re.compile(r"^ptxas info\s*: Compile time = .*\n", re.MULTILINE)
+"""The one part of a log that differs between equal compilations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,8 @@ def load_toolchain() -> Toolchain:
     return Toolchain((major, minor), _header_dirs(), frozenset(architectures))
 
 
-def compile_source(source: str, name: str, architecture: str, include_dirs: tuple[Path, ...]) -> Compilation:
-    """Compile one source, `name` being what messages call it. NVRTC releases the GIL: call it from threads.
+def compile_source(source: str, path: Path, architecture: str, include_dirs: tuple[Path, ...]) -> Compilation:
+    """Compile one source as if it stood at `path`. NVRTC releases the GIL: call it from threads.
 
     Raises SF701 where NVRTC or its headers are missing or too old for the architecture.
     """
@@ -85,13 +87,14 @@ def compile_source(source: str, name: str, architecture: str, include_dirs: tupl
             hint=f"it knows {listing}; {_WAY_OUT}",
         )
     folders = (*include_dirs, *toolchain.include_dirs)
+    where = str(path.resolve())  # absolute: NVRTC searches the folder of a bare name, the working folder, for headers
     options = [f"--gpu-architecture={architecture}", *FLAGS, *(f"--include-path={folder}" for folder in folders)]
-    program = _checked(nvrtc.nvrtcCreateProgram(source.encode(), name.encode(), 0, [], []))
+    program = _checked(nvrtc.nvrtcCreateProgram(source.encode(), where.encode(), 0, [], []))
     try:
         (status,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
         log = bytearray(_checked(nvrtc.nvrtcGetProgramLogSize(program)))
         _checked(nvrtc.nvrtcGetProgramLog(program, log))
-        text = log.rstrip(b"\0").decode(errors="replace")
+        text = _TIME.sub("", log.replace(b"\0", b"").decode(errors="replace"))
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             return Compilation(None, text or f"{status.name}\n")
         cubin = bytearray(_checked(nvrtc.nvrtcGetCUBINSize(program)))

@@ -51,9 +51,9 @@ def measure_case(runner: Runner, task: MeasureTask) -> Measurement:
     """Verify a case on the card, time it, verify what a timed launch wrote; a task for a worker.
 
     One binary, one launch configuration and one set of buffers serve all three. Hot inputs change their values after
-    the first check, so that a result remembered from it is wrong later. Nothing is timed where the first check fails or the
-    memory is short; the Measurement says so. Raises KernelFault, ValueError where the binary is not the one that was
-    built, TypeError for a runner that is no card.
+    the first check, so that a result remembered from it is wrong later. Nothing is timed where the first check fails
+    or the memory is short; the Measurement says so. Raises KernelFault, ValueError where the binary is not the one
+    that was built, TypeError for a runner that is no card.
     """
     if not isinstance(runner, CudaRunner):
         raise TypeError(f"{runner.name} measures nothing: its times are not a kernel's")

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 from specforge.judge.verdict import STATUS_MEANINGS, Status, Verdict
 from specforge.record.model import JudgementEntry, Record, TargetEntry
-from specforge.report.findings import silent_faults
+from specforge.report.findings import fuzz_finding, silent_faults
 from specforge.spec.metrics import METRICS, STAGES
 
 _AGAINST = (Verdict.WRONG, Verdict.ERROR, Verdict.IMPLAUSIBLE, Verdict.MISSED)
 _OPEN = (Verdict.UNMEASURED, Verdict.INCONCLUSIVE)
 _WORDS: dict[str, str] = {Verdict.ERROR: "in error"}
+_QUIET = "run it again on a quiet card: no other processes, steady clocks"
 _SHOWN_REASONS = 4
 
 Judged = list[tuple[TargetEntry, JudgementEntry]]
@@ -82,9 +83,9 @@ def _open(record: Record, judged: Judged) -> list[str]:
     if rest:
         found.append(f"{rest} more for other reasons, all in the record")
     for fuzz in record.fuzz:
-        if fuzz.out_of_time and fuzz.failure is None:
-            asked = record.request.examples
-            found.append(f"fuzzing {fuzz.kernel} ran out of time after {fuzz.examples:,} of {asked:,} examples")
+        finding = fuzz_finding(record, fuzz)
+        if finding is not None and fuzz.failure is None:
+            found.append(f"{fuzz.kernel}: {finding.sentence}")
     known = sum(item.verdict == Verdict.KNOWN_MISS for _, item in judged)
     if known:
         found.append(f"{plural(known, 'verdict')} missed as the spec expects, until the dates above")
@@ -114,10 +115,10 @@ def _settle(record: Record, judged: Judged) -> list[str]:
                 f"{target.metric}: write kernels for the other {plural(count, 'part')} of the {target.benchmark} step"
             )
         elif item.verdict == Verdict.INCONCLUSIVE:
-            found.append("run it again on a quiet card: no other processes, steady clocks")
+            found.append(_QUIET)
         elif item.verdict == Verdict.ERROR and item.infrastructure:
             found.append("see what `specforge doctor` says of this machine, then run it again")
-    if any(fuzz.out_of_time and fuzz.failure is None for fuzz in record.fuzz):
+    if any(fuzz.failure is None and fuzz_finding(record, fuzz) is not None for fuzz in record.fuzz):
         found.append("give fuzzing more time (--seconds), or ask for fewer --examples")
     if any(item.verdict == Verdict.SKIPPED for _, item in judged) and record.request.until != STAGES[-1]:
         found.append(f"drop --until {record.request.until} to have the rest decided")
@@ -134,8 +135,10 @@ def _card(record: Record, judged: Judged) -> list[str]:
     ]
     names = {target.metric for target in open_targets if target.benchmark not in _uncovered(record)}
     on_card = record.environment.backend.startswith("cuda")
-    if not names or (on_card and record.environment.device_matches):
+    if not names:
         return []
+    if on_card and record.environment.device_matches:
+        return [_QUIET]
     any_card = not on_card and any(name in METRICS and METRICS[name].scope == "portable" for name in names)
     other = "; shares and ratios can be decided on any card that SpecForge drives" if any_card else ""
     return [f"run this spec on {record.device_name or record.device}{other}"]

@@ -23,22 +23,19 @@ def explain_word(word: str) -> str:
     if word in METRICS:
         metric = METRICS[word]
         unit = "a plain number" if metric.unit == "1" else metric.unit
-        return f"{metric.name}: {metric.summary}\n  unit: {unit}; {metric.better} is better; scope: {metric.scope}; decided by: {metric.stage}\n"
+        facts = f"unit: {unit}; {metric.better} is better; scope: {metric.scope}; decided by: {metric.stage}"
+        return f"{metric.name}: {metric.summary}\n  {facts}\n"
     if word in tuple(Verdict):
         return f"{word}: {MEANINGS[Verdict(word)]}\n"
     if word == "status":
         lines = [f"  {status.value}  {meaning}" for status, meaning in STATUS_MEANINGS.items()]
         return "Exit status; where several apply, the first in this order wins:\n" + "\n".join(lines) + "\n"
-    raise fail(
-        "SF801",
-        f"nothing here is called {word!r}",
-        value=word,
-        hint=suggest(word, [*METRICS, *Verdict, *CODES, "status"]),
-    )
+    hint = suggest(word, [*METRICS, *Verdict, *CODES, "status"])
+    raise fail("SF801", f"nothing here is called {word!r}", value=word, hint=hint)
 
 
 def explain_in(spec: Spec, what: str | None) -> str:
-    """Something of a spec: a benchmark, a case id, a target's id or number, or `model.*` / `device.*`; None: an overview."""
+    """Something of a spec: a benchmark, case, target by id or number, `model.*` or `device.*`; None: an overview."""
     if what is None:
         return "\n".join(_overview(spec)) + "\n"
     if what.startswith(("model.", "device.")):
@@ -69,11 +66,12 @@ def _overview(spec: Spec) -> Iterator[str]:
     number = 0
     for benchmark in spec.benchmarks:
         kernel = benchmark.kernel.identity if benchmark.kernel else f"decode step of {len(benchmark.parts)} kernels"
-        yield f"  {benchmark.name}: {kernel}; {len(benchmark.cases)} cases, {benchmark.targeted()} targeted, {len(benchmark.excluded)} excluded"
+        counts = f"{len(benchmark.cases)} cases, {benchmark.targeted()} targeted, {len(benchmark.excluded)} excluded"
+        yield f"  {benchmark.name}: {kernel}; {counts}"
         for target in benchmark.targets:
             number += 1
             yield f"    #{number} {target.text}  [{len(target.cases)} cases; {target.level}; {target.position}]"
-    yield "Ask further: a benchmark, a case id such as the above in brackets, '#1' for a target, model.NAME or device.NAME."
+    yield "Ask further: a benchmark (it lists its cases), a case, '#1' for a target, model.NAME or device.NAME."
 
 
 def _fact(spec: Spec, name: str) -> Iterator[str]:
@@ -134,43 +132,30 @@ def _benchmark(spec: Spec, benchmark: Benchmark) -> Iterator[str]:
 
 
 def _division(spec: Spec, benchmark: Benchmark, case: Case) -> Iterator[str]:
-    """How one decoded token's least time divides among the kernels of the step: bytes over the datasheet's bandwidth."""
+    """How one token's least time divides among the kernels of the step: bytes over the datasheet's bandwidth."""
     from tabulate import tabulate
 
     names = {**spec.names(), **case.parameters}
     bandwidth = float(spec.device.names["device.memory_bandwidth"])
     sizes = [(part, part.launches.integer(names), part.bytes.number(names)) for part in benchmark.parts]
+    sizes.sort(key=lambda item: -item[2])
     total = sum(size for _, _, size in sizes)
-    rows = [
-        (
-            part.name,
-            launches,
-            format_quantity(size, "B"),
-            format_quantity(size / bandwidth, "s"),
-            f"{100 * size / total:.1f} %",
-            part.benchmark or "not covered yet",
-        )
-        for part, launches, size in sorted(sizes, key=lambda item: -item[2])
-    ]
-    rows.append(
-        (
-            "whole step",
-            sum(launches for _, launches, _ in sizes),
-            format_quantity(total, "B"),
-            format_quantity(total / bandwidth, "s"),
-            "100 %",
-            "",
-        )
-    )
+
+    def row(name: str, launches: int, size: float, owner: str) -> tuple[str, int, str, str, str, str]:
+        share = f"{100 * size / total:.1f} %" if total else ""
+        return name, launches, format_quantity(size, "B"), format_quantity(size / bandwidth, "s"), share, owner
+
+    rows = [row(part.name, launches, size, part.benchmark or "not covered yet") for part, launches, size in sizes]
+    rows.append(row("whole step", sum(launches for _, launches, _ in sizes), total, ""))
     covered = sum(part.benchmark is not None for part in benchmark.parts)
+    limit = f"at most {bandwidth / total:.0f} tok/s from bytes alone" if total else "no bytes move"
+    coverage = f"{covered} of {len(benchmark.parts)} kernels covered"
     yield ""
-    yield f"{case.id}: at most {bandwidth / total:.0f} tok/s from bytes alone at {format_quantity(bandwidth, 'B/s')}; {covered} of {len(benchmark.parts)} kernels covered"
+    yield f"{case.id}: {limit} at {format_quantity(bandwidth, 'B/s')}; {coverage}"
+    headers = ("part", "launches", "bytes", "least time", "share", "benchmark")
     yield str(
         tabulate(
-            rows,
-            headers=("part", "launches", "bytes", "least time", "share", "benchmark"),
-            tablefmt="simple",
-            colalign=("left", "right", "right", "right", "right", "left"),
+            rows, headers=headers, tablefmt="simple", colalign=("left", "right", "right", "right", "right", "left")
         )
     )
 
@@ -194,9 +179,11 @@ def _case(spec: Spec, benchmark: Benchmark, case: Case) -> Iterator[str]:
 
 def _plan(spec: Spec, concrete: Plan) -> Iterator[str]:
     for buffer in concrete.buffers:
-        yield f"  {buffer.role} {buffer.name}: {buffer.dtype} {list(buffer.shape)}, {format_quantity(buffer.nbytes, 'B')}, {buffer.residency}"
+        size = format_quantity(buffer.nbytes, "B")
+        yield f"  {buffer.role} {buffer.name}: {buffer.dtype} {list(buffer.shape)}, {size}, {buffer.residency}"
     for launch in concrete.launches:
-        yield f"  launch {launch.entry}: grid {launch.grid}, block {launch.block}, {launch.shared_bytes} B dynamic shared memory"
+        shared = f"{launch.shared_bytes} B dynamic shared memory"
+        yield f"  launch {launch.entry}: grid {launch.grid}, block {launch.block}, {shared}"
     for name, bound in concrete.tolerances.items():
         text = (
             "exact"
@@ -206,7 +193,8 @@ def _plan(spec: Spec, concrete: Plan) -> Iterator[str]:
         yield f"  tolerance of {name}: {text}"
     bandwidth, rate = float(spec.device.names["device.memory_bandwidth"]), float(spec.device.names["device.bf16_rate"])
     floor = max(concrete.bytes / bandwidth, concrete.flops / rate)
-    yield f"  work: {format_quantity(concrete.bytes, 'B')}, {concrete.flops:.4g} floating-point operations; roofline on {spec.device.file.name}: {format_quantity(floor, 's')}"
+    work = f"{format_quantity(concrete.bytes, 'B')}, {concrete.flops:.4g} floating-point operations"
+    yield f"  work: {work}; roofline on {spec.device.file.name}: {format_quantity(floor, 's')}"
 
 
 def _target(target: Target) -> Iterator[str]:

@@ -68,12 +68,17 @@ def failures(record: Record) -> list[Finding]:
 
 
 def fuzz_finding(record: Record, fuzz: FuzzEntry) -> Finding | None:
-    """What fuzzing a kernel left: a failure, or too little time; None where it was clean."""
+    """What fuzzing a kernel left; None where it was clean.
+
+    A search that its budget cut short proves what it ran, so that is a warning; one that ran nothing proves nothing.
+    """
     targets = _targets_of_kernel(record, fuzz.kernel)
     place = place_of(targets[0]) if targets else _kernel_place(record, fuzz.kernel)
     if fuzz.failure is None:
+        if fuzz.examples == 0:
+            return Finding(Verdict.UNMEASURED, fuzz.kernel, "fuzzing ran no example", place)
         sentence = f"fuzzing ran out of time after {fuzz.examples:,} of {record.request.examples:,} examples"
-        return Finding(Verdict.INCONCLUSIVE, fuzz.kernel, sentence, place) if fuzz.out_of_time else None
+        return Finding(Verdict.INCONCLUSIVE, fuzz.kernel, sentence, place, "warn") if fuzz.out_of_time else None
     return Finding(
         Verdict.ERROR if fuzz.failure_kind == "fault" else Verdict.WRONG,
         fuzz.kernel,

@@ -41,27 +41,31 @@ class Test:
     text: str = ""
 
 
-def render(record: Record) -> str:
-    """A document that the schemas of Jenkins and of Ant's JUnit task accept."""
+def render(*records: Record) -> str:
+    """One document with a suite per record, as the schemas of Jenkins and of Ant's JUnit task want it."""
+    root = ElementTree.Element("testsuites")
+    for number, record in enumerate(records):
+        _suite(root, number, record)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(root: ElementTree.Element, number: int, record: Record) -> None:
     tests = [*_judged(record), *_fuzzed(record), *_silent(record), *_run(record)]
     counts = {outcome: sum(test.outcome == outcome for test in tests) for outcome in ("failure", "error", "skipped")}
-    root = ElementTree.Element("testsuites")
-    suite = ElementTree.SubElement(
-        root,
-        "testsuite",
-        {
-            "id": "0",
-            "package": "specforge",
-            "name": record.spec,
-            "timestamp": record.created[:19],
-            "hostname": "localhost",
-            "tests": str(len(tests)),
-            "failures": str(counts["failure"]),
-            "errors": str(counts["error"]),
-            "skipped": str(counts["skipped"]),
-            "time": f"{record.seconds:.3f}",
-        },
-    )
+    attributes = {
+        "id": str(number),
+        "package": "specforge",
+        "name": record.spec,
+        "timestamp": record.created[:19],
+        "hostname": "localhost",
+        "tests": str(len(tests)),
+        "failures": str(counts["failure"]),
+        "errors": str(counts["error"]),
+        "skipped": str(counts["skipped"]),
+        "time": f"{record.seconds:.3f}",
+    }
+    suite = ElementTree.SubElement(root, "testsuite", attributes)
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in _facts(record):
         ElementTree.SubElement(properties, "property", {"name": name, "value": _legal(value)})
@@ -71,8 +75,6 @@ def render(record: Record) -> str:
         "\n".join(f"{label}: {text}" for label, text in closing(record))
     )
     ElementTree.SubElement(suite, "system-err")
-    ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def _facts(record: Record) -> Iterator[tuple[str, str]]:
@@ -125,13 +127,11 @@ def _fuzzed(record: Record) -> Iterator[Test]:
     for fuzz in record.fuzz:
         name = f"{fuzz.kernel} on {fuzz.backend}"
         finding = fuzz_finding(record, fuzz)
-        if finding is not None:
-            kind, outcome = finding.verdict, _fault_outcome(finding.verdict)
-            yield Test(group, name, fuzz.seconds, outcome, kind, finding.sentence, _text(finding))
-        elif fuzz.examples:
+        if finding is None:
             yield Test(group, name, fuzz.seconds, "passed")
         else:
-            yield Test(group, name, fuzz.seconds, "skipped", Verdict.UNMEASURED, "no example was run")
+            outcome = _fault_outcome(finding.verdict) if finding.level == "required" else "skipped"
+            yield Test(group, name, fuzz.seconds, outcome, finding.verdict, finding.sentence, _text(finding))
 
 
 def _silent(record: Record) -> Iterator[Test]:

@@ -61,7 +61,12 @@ class Row:
     @property
     def title(self) -> str:
         """The metric, with the level where it is not `required`."""
-        return self.target.metric + ("" if self.target.level == "required" else f" ({self.target.level})")
+        return f"{self.target.metric} {self.level}".rstrip()
+
+    @property
+    def level(self) -> str:
+        """`(warn)` or `(record)`; empty for a target that counts."""
+        return "" if self.target.level == "required" else f"({self.target.level})"
 
     @property
     def condition(self) -> str:

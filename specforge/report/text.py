@@ -30,8 +30,8 @@ _COLOURS: dict[Tone, str] = {"bad": "31;1", "open": "33", "good": "32", "quiet":
 
 
 def render(record: Record, *, width: int = 100, colour: bool = False) -> str:
-    """The report at a console's width (at least 60 columns), with ANSI colours where asked for."""
-    width = max(60, width)
+    """The report at a console's width (at least 80 columns), with ANSI colours where asked for."""
+    width = max(80, width)
     blocks = [
         _header(record, width),
         _table(rows(record), width, colour),
@@ -55,8 +55,8 @@ def _table(found: list[Row], width: int, colour: bool) -> list[str]:
         return []
     others = [[row.verdict.value, row.measured, row.bound, row.margin, row.coverage] for row in found]
     room = width - sum(max(map(len, column)) + _GAP for column in zip(_HEADERS[1:], *others, strict=True))
-    below = ["; ".join(filter(None, (row.condition, row.place))) for row in found]
-    titles = [_INDENT + row.title for row in found]
+    below = [" ".join(filter(None, (row.level, "; ".join(filter(None, (row.condition, row.place)))))) for row in found]
+    titles = [_INDENT + row.target.metric for row in found]
     for index, more in enumerate(below):
         if more and len(f"{titles[index]}  {more}") <= room:
             titles[index] += f"  {more}"

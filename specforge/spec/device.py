@@ -10,7 +10,7 @@ from specforge.expressions import Scalar
 from specforge.spec.fields import Name, Section, Text, quantity
 
 Certainty = Literal["A", "B", "C"]
-"""A: read in an authoritative source or measured. B: two independent sources, or one and arithmetic. C: one secondary source."""
+"""A: an authoritative source, or measured. B: two independent sources, or one and arithmetic. C: a secondary source."""
 
 T = TypeVar("T")
 

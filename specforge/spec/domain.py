@@ -25,16 +25,22 @@ class Domain:
     high: int = 0
 
     def __contains__(self, value: object) -> bool:
+        """Whether the value is one of these, of the same type: 64.0 is no head size."""
         if self.listed:
-            return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in self.listed)
+            return any(value == known and type(value) is type(known) for known in self.listed)
         return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
 
     def __str__(self) -> str:
-        return ", ".join(str(value) for value in self.listed) if self.listed else f"{self.low}..{self.high}"
+        """The values as an author would write them."""
+        return ", ".join(_plain(value) for value in self.listed) if self.listed else f"{self.low}..{self.high}"
 
     def edges(self) -> tuple[Scalar, ...]:
         """Every listed value, or both ends of the range."""
         return self.listed or tuple(dict.fromkeys((self.low, self.high)))
+
+
+def _plain(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _to_domain(value: object) -> Domain:

@@ -1,4 +1,4 @@
-"""The field types of SpecForge's files: expressions, literals, domains, quantities; and turning pydantic's errors into diagnostics."""
+"""The field types of SpecForge's files: expressions, literals, quantities, dates; and reading a file into its model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
-from specforge.diagnostics import Diagnostic, Position, SpecForgeError, shorten, suggest
+from specforge.diagnostics import Diagnostic, SpecForgeError, shorten
 from specforge.expressions import Expression, ExpressionError
 from specforge.spec.document import Document
+from specforge.spec.faults import diagnostics_of
 from specforge.units import QuantityError, parse_quantity
 
 FORMAT_VERSION = 1
@@ -140,7 +141,7 @@ def validate(document: Document, model: type[Model]) -> Model:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        raise SpecForgeError(*_diagnostics(document, model, error.errors(include_url=False))) from None
+        raise SpecForgeError(*diagnostics_of(document, model, error)) from None
 
 
 def check_version(document: Document) -> None:
@@ -156,97 +157,3 @@ def check_version(document: Document) -> None:
                 f"start the file with `specforge: {FORMAT_VERSION}`",
             )
         )
-
-
-def _diagnostics(document: Document, model: type[Section], errors: list[ErrorDetails]) -> list[Diagnostic]:
-    found = [_diagnostic(document, model, error) for error in errors]
-    return list(dict.fromkeys(found))
-
-
-def _diagnostic(document: Document, model: type[Section], error: ErrorDetails) -> Diagnostic:
-    location = _real_location(document, error["loc"])
-    kind, message, shown = error["type"], error["msg"], error["input"]
-    position = document.at(location)
-    value: str | None = shorten(shown) if not isinstance(shown, dict | list) else None
-    hint: str | None = None
-    if kind == "extra_forbidden":
-        position = document.at(location, key=True)
-        code, message, value = "SF201", f"unknown key {str(location[-1])!r}", None
-        hint = suggest(str(location[-1]), _fields_at(model, error["loc"][:-1]))
-    elif kind == "missing":
-        code, message, value = "SF202", f"missing key {str(error['loc'][-1])!r}", None
-        where = location[:-1] if location and location[-1] == error["loc"][-1] else location
-        position = document.at(where, key=bool(where))
-    elif kind == "literal_error":
-        code = "SF204"
-        expected = str(error.get("ctx", {}).get("expected", ""))
-        message, hint = (
-            "not one of the allowed values",
-            suggest(str(shown), [name.strip("'\" ") for name in expected.replace(" or ", ", ").split(",")]),
-        )
-    elif kind.startswith("SF"):
-        code = kind
-        offset = error.get("ctx", {}).get("offset", 0)
-        position = Position(position.file, position.line, position.column + int(offset))
-    else:
-        code = "SF203"
-        message = message[:1].lower() + message[1:]
-    return Diagnostic(code, message, position, value, hint)
-
-
-def _real_location(document: Document, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Drop the tags that unions put into pydantic's location: keep what exists in the document."""
-    node: Any = document.data
-    kept: list[str | int] = []
-    for part in loc:
-        if (isinstance(node, dict) and part in node) or (
-            isinstance(node, list) and isinstance(part, int) and part < len(node)
-        ):
-            node = node[part]
-            kept.append(part)
-    return tuple(kept)
-
-
-def _fields_at(model: type[Section], loc: tuple[str | int, ...]) -> list[str]:
-    """Names of the keys that the section at `loc` knows, by walking the model's annotations."""
-    import typing
-
-    current: Any = model
-    for part in loc:
-        current = _descend(current, part)
-    names: list[str] = []
-    for candidate in [current, *typing.get_args(current)]:
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            names += candidate.model_fields
-    return names
-
-
-def _descend(current: Any, part: str | int) -> Any:  # noqa: ANN401 - annotations
-    import typing
-
-    if isinstance(current, type) and issubclass(current, BaseModel):
-        field = current.model_fields.get(str(part))
-        return _strip(field.annotation) if field else current
-    arguments = [_strip(argument) for argument in typing.get_args(current) if argument is not type(None)]
-    origin = typing.get_origin(current)
-    if origin is dict and len(arguments) == 2:
-        return arguments[1]
-    if origin in (list, tuple) and arguments:
-        return arguments[0]
-    for argument in arguments:  # a union: its tag, or the member that has the key
-        if isinstance(argument, type) and argument.__name__ == part:
-            return argument
-    return arguments[0] if len(arguments) == 1 else current
-
-
-def _strip(annotation: Any) -> Any:  # noqa: ANN401 - annotations
-    import types
-    import typing
-
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _strip(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        members = [member for member in typing.get_args(annotation) if member is not type(None)]
-        if len(members) == 1:
-            return _strip(members[0])
-    return annotation

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from specforge.diagnostics import Diagnostic, SpecForgeError
 from specforge.dtypes import DTYPES, DType
-from specforge.expressions import ExpressionError, Scalar
+from specforge.expressions import Expression, ExpressionError, Scalar
 from specforge.spec.document import Location
 from specforge.spec.interface import Kernel, expression_diagnostic
 from specforge.spec.kernel import ErrorBound
@@ -89,13 +89,13 @@ def resolve_tunables(
     known = {**parameters, **device}
     found: dict[str, Scalar] = {}
     for name, tunable in kernel.file.tunables.items():
-        value = _at(kernel, ("tunables", name, "default"), lambda formula=tunable.default: formula.evaluate(known))
+        value = _at(kernel, ("tunables", name, "default"), tunable.default.evaluate, known)
         if value not in tunable.domain:
             where = kernel.document.at(("tunables", name, "default"))
             raise SpecForgeError(
                 Diagnostic(
                     "SF405",
-                    f"the default of tunable {name!r} is {value!r} for {_row(parameters)}, outside its domain {tunable.domain}",
+                    f"the default of tunable {name!r} is {value!r} for {_row(parameters)}, outside {tunable.domain}",
                     where,
                     tunable.default.text,
                 )
@@ -105,14 +105,13 @@ def resolve_tunables(
 
 
 def plan(kernel: Kernel, parameters: Mapping[str, Scalar], tunables: Mapping[str, Scalar]) -> Plan:
-    """Evaluate shapes, grids, arguments, work and tolerances; raises SF304 or SF508 at the expression at fault."""
+    """Evaluate shapes, grids, arguments, work and tolerances; raises SF304 at the expression at fault."""
     known = {**parameters, **tunables}
     file = kernel.file
     buffers = []
     for name, tensor in file.tensors.items():
         shape = tuple(
-            _positive(kernel, ("tensors", name, "shape", axis), lambda size=size: size.integer(known))
-            for axis, size in enumerate(tensor.shape)
+            _positive(kernel, ("tensors", name, "shape", axis), size, known) for axis, size in enumerate(tensor.shape)
         )
         dtype = tensor.dtype if tensor.dtype in DTYPES else str(parameters[tensor.dtype])
         rows = tuple(range(len(shape) - 1)) if tensor.rows is None else tuple(tensor.rows)
@@ -120,7 +119,7 @@ def plan(kernel: Kernel, parameters: Mapping[str, Scalar], tunables: Mapping[str
     launches = tuple(_launch(kernel, index, known) for index in range(len(file.launches)))
     tolerances = {name: _tolerance(kernel, name, known) for name in file.tolerance}
     work = {
-        key: _at(kernel, location, lambda formula=formula: formula.number(known))
+        key: _not_negative(kernel, location, formula, known)
         for key, location, formula in (
             ("bytes", ("work", "bytes"), file.work.bytes),
             ("flops", ("work", "flops"), file.work.flops),
@@ -145,10 +144,8 @@ def _launch(kernel: Kernel, index: int, known: Mapping[str, Scalar]) -> LaunchPl
     launch = kernel.file.launches[index]
 
     def three(key: str) -> tuple[int, int, int]:
-        sizes = [
-            _positive(kernel, ("launches", index, key, axis), lambda formula=formula: formula.integer(known))
-            for axis, formula in enumerate(getattr(launch, key))
-        ]
+        formulas: list[Expression] = getattr(launch, key)
+        sizes = [_positive(kernel, ("launches", index, key, axis), size, known) for axis, size in enumerate(formulas)]
         x, y, z = (*sizes, 1, 1, 1)[:3]
         return x, y, z
 
@@ -158,18 +155,13 @@ def _launch(kernel: Kernel, index: int, known: Mapping[str, Scalar]) -> LaunchPl
         if name in kernel.file.tensors:
             args.append(name)
         else:
-            args.append(
-                _at(
-                    kernel,
-                    ("launches", index, "args", place),
-                    lambda argument=argument: (
-                        argument.number(known)
-                        if isinstance(argument.evaluate(known), float)
-                        else argument.integer(known)
-                    ),
-                )
-            )
-    shared = _at(kernel, ("launches", index, "shared_bytes"), lambda: launch.shared_bytes.integer(known))
+            here: Location = ("launches", index, "args", place)
+            _at(kernel, here, argument.number, known)  # refuses a text and a truth value
+            args.append(_at(kernel, here, argument.evaluate, known))
+    at_shared: Location = ("launches", index, "shared_bytes")
+    shared = _at(kernel, at_shared, launch.shared_bytes.integer, known)
+    if shared < 0:
+        raise SpecForgeError(Diagnostic("SF304", f"{shared} bytes of shared memory", kernel.document.at(at_shared)))
     return LaunchPlan(launch.entry, three("grid"), three("block"), shared, tuple(args))
 
 
@@ -178,22 +170,33 @@ def _tolerance(kernel: Kernel, name: str, known: Mapping[str, Scalar]) -> Tolera
     if not isinstance(bound, ErrorBound):
         return Tolerance(exact=True)
     parts = {
-        key: _at(kernel, ("tolerance", name, key), lambda formula=getattr(bound, key): formula.number(known))
+        key: _not_negative(kernel, ("tolerance", name, key), getattr(bound, key), known)
         for key in ("relative", "conditioned", "absolute")
     }
     return Tolerance(False, **parts)
 
 
-def _positive(kernel: Kernel, location: Location, compute: Callable[[], int]) -> int:
-    value = _at(kernel, location, compute)
+def _positive(kernel: Kernel, location: Location, formula: Expression, known: Mapping[str, Scalar]) -> int:
+    value = _at(kernel, location, formula.integer, known)
     if value < 1:
         raise SpecForgeError(Diagnostic("SF304", f"a size of {value}; at least 1 is due", kernel.document.at(location)))
     return value
 
 
-def _at(kernel: Kernel, location: Location, compute: Callable[[], T]) -> T:
+def _not_negative(kernel: Kernel, location: Location, formula: Expression, known: Mapping[str, Scalar]) -> float:
+    value = _at(kernel, location, formula.number, known)
+    if value < 0:
+        raise SpecForgeError(
+            Diagnostic("SF304", f"{value:g}; nothing below zero is meant", kernel.document.at(location))
+        )
+    return value
+
+
+def _at(
+    kernel: Kernel, location: Location, compute: Callable[[Mapping[str, Scalar]], T], known: Mapping[str, Scalar]
+) -> T:
     try:
-        return compute()
+        return compute(known)
     except ExpressionError as error:
         raise SpecForgeError(expression_diagnostic(error, kernel.document, location)) from None
 

@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail, suggest
+from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail, shorten, suggest
 from specforge.dtypes import DTYPES
 from specforge.expressions import Expression, ExpressionError, Scalar
-from specforge.roots import include_dirs, tidy
+from specforge.roots import include_dirs, is_file, tidy
+from specforge.spec.device import Facts
 from specforge.spec.document import Document, Location, load_document
 from specforge.spec.fields import validate
-from specforge.spec.kernel import ErrorBound, KernelFile
+from specforge.spec.kernel import ErrorBound, KernelFile, Parameter, Tensor, Tunable
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Kernel:
 
     def compile_names(self) -> tuple[str, ...]:
         """Parameters and tunables that reach the template, in the file's order."""
-        both = [*self.file.parameters.items(), *self.file.tunables.items()]
-        return tuple(name for name, declared in both if declared.bind == "compile")
+        parameters = [name for name, declared in self.file.parameters.items() if declared.bind == "compile"]
+        return (*parameters, *(name for name, declared in self.file.tunables.items() if declared.bind == "compile"))
 
     def outputs(self) -> tuple[str, ...]:
         """Names of the output tensors, in the file's order."""
@@ -53,7 +54,7 @@ def find_kernel(identity: str, roots: tuple[Path, ...], position: Position | Non
     """Load `<root>/kernels/<identity>` from the first root that has it; raises SF401 with the nearest name."""
     for root in roots:
         path = root / "kernels" / identity / "kernel.yaml"
-        if path.is_file():
+        if is_file(path):
             return load_kernel(tidy(path), identity, roots)
     known = list_kernels(roots)
     raise fail("SF401", f"no kernel {identity!r}", position, value=identity, hint=suggest(identity, known))
@@ -82,111 +83,116 @@ def load_kernel(path: Path, identity: str, roots: tuple[Path, ...]) -> Kernel:
 def _check(kernel: Kernel) -> Iterator[Diagnostic]:
     document, file = kernel.document, kernel.file
     if file.kernel != kernel.folder.name:
-        yield Diagnostic(
-            "SF206",
-            f"the kernel is named {file.kernel!r} but its folder {kernel.folder.name!r}",
-            document.at(("kernel",)),
-            file.kernel,
-        )
+        message = f"the kernel is named {file.kernel!r} but its folder {kernel.folder.name!r}"
+        yield Diagnostic("SF206", message, document.at(("kernel",)), file.kernel)
     for key, path in (("template", kernel.template), ("reference", kernel.reference)):
-        if not path.is_file():
-            names = [entry.name for entry in kernel.folder.iterdir()]
-            yield Diagnostic(
-                "SF001", f"no such file: {path}", document.at((key,)), path.name, suggest(path.name, names)
-            )
-    yield from _check_declarations(kernel)
-    parameters, tunables, tensors = set(file.parameters), set(file.tunables), set(file.tensors)
-    sizes = parameters | tunables
-    for name, scope, location, formula in _formulas(kernel):
-        names = {"parameters": parameters, "sizes": sizes, "args": sizes | tensors}[scope]
-        if name == "default":
-            names = names | {used for used in formula.names() if used.startswith("device.")}
-        yield from check_names(formula, names, document, location)
-    for index, launch in enumerate(file.launches):
-        for place, argument in enumerate(launch.args):
-            used = set(argument.names()) & tensors
-            if used and argument.text.strip() not in tensors:
-                yield Diagnostic(
-                    "SF504",
-                    "a tensor is passed by its name alone",
-                    document.at(("launches", index, "args", place)),
-                    argument.text,
-                )
-
-
-def _check_declarations(kernel: Kernel) -> Iterator[Diagnostic]:
-    document, file = kernel.document, kernel.file
+        if not is_file(path):
+            hint = suggest(path.name, [entry.name for entry in kernel.folder.iterdir()])
+            yield Diagnostic("SF001", f"no such file: {shorten(str(path))}", document.at((key,)), None, hint)
     for name, parameter in file.parameters.items():
-        here = ("parameters", name)
-        if name in DTYPES:
-            yield Diagnostic(
-                "SF206", f"{name!r} is an element type and cannot name a parameter", document.at(here, key=True)
-            )
-        if name in file.tunables or name in file.tensors:
-            yield Diagnostic(
-                "SF206",
-                f"{name!r} is declared twice: as parameter and as tunable or tensor",
-                document.at(here, key=True),
-            )
-        if parameter.bind == "compile" and not parameter.domain.listed:
-            yield Diagnostic(
-                "SF203",
-                "a compile parameter lists its values",
-                document.at((*here, "domain")),
-                str(parameter.domain),
-                "every value costs a compilation; a range belongs to `bind: launch`",
-            )
-        for value in parameter.domain.listed:
-            if not _fits(value, parameter.type):
-                hint = suggest(value, DTYPES) if parameter.type == "dtype" and isinstance(value, str) else None
-                yield Diagnostic(
-                    "SF203", f"{value!r} is no {parameter.type}", document.at((*here, "domain")), str(value), hint
-                )
-        for edge in parameter.edges:
-            if edge not in parameter.domain:
-                yield Diagnostic(
-                    "SF405",
-                    f"edge {edge} lies outside the domain {parameter.domain}",
-                    document.at((*here, "edges")),
-                    str(edge),
-                )
-    dtype_parameters = {name for name, parameter in file.parameters.items() if parameter.type == "dtype"}
+        yield from _check_parameter(kernel, name, parameter)
+    for name, tunable in file.tunables.items():
+        if name in DTYPES or name in file.tensors:
+            message = f"{name!r} names both a tunable and a tensor or an element type"
+            yield Diagnostic("SF206", message, document.at(("tunables", name), key=True))
+        yield from _check_listed(kernel, ("tunables", name), tunable)
     for name, tensor in file.tensors.items():
-        here = ("tensors", name)
-        if tensor.dtype not in DTYPES and tensor.dtype not in dtype_parameters:
-            yield Diagnostic(
-                "SF204",
-                "neither an element type nor a parameter of type dtype",
-                document.at((*here, "dtype")),
-                tensor.dtype,
-                suggest(tensor.dtype, [*DTYPES, *dtype_parameters]),
-            )
-        for axis in tensor.rows or []:
-            if not 0 <= axis < len(tensor.shape):
-                yield Diagnostic("SF203", f"the tensor has no axis {axis}", document.at((*here, "rows")), str(axis))
-    outputs = set(kernel.outputs())
+        yield from _check_tensor(kernel, name, tensor)
+    yield from _check_tolerances(kernel)
+    yield from _check_formulas(kernel)
+
+
+def _check_parameter(kernel: Kernel, name: str, parameter: Parameter) -> Iterator[Diagnostic]:
+    document, file = kernel.document, kernel.file
+    here = ("parameters", name)
+    if name in DTYPES:
+        message = f"{name!r} is an element type and cannot name a parameter"
+        yield Diagnostic("SF206", message, document.at(here, key=True))
+    if name in file.tunables or name in file.tensors:
+        message = f"{name!r} is declared twice: as parameter and as tunable or tensor"
+        yield Diagnostic("SF206", message, document.at(here, key=True))
+    yield from _check_listed(kernel, here, parameter)
+    if parameter.type != "int" and not parameter.domain.listed:
+        where = document.at((*here, "domain"))
+        yield Diagnostic("SF203", f"a range holds whole numbers, not {parameter.type}", where, str(parameter.domain))
+    for value in parameter.domain.listed:
+        if not _fits(value, parameter.type):
+            hint = suggest(value, DTYPES) if parameter.type == "dtype" and isinstance(value, str) else None
+            where = document.at((*here, "domain"))
+            yield Diagnostic("SF203", f"{value!r} is no {parameter.type}", where, str(value), hint)
+    for index, edge in enumerate(parameter.edges):
+        if edge not in parameter.domain:
+            message = f"edge {edge} lies outside the domain {parameter.domain}"
+            yield Diagnostic("SF405", message, document.at((*here, "edges", index)), str(edge))
+
+
+def _check_listed(kernel: Kernel, here: Location, declared: Parameter | Tunable) -> Iterator[Diagnostic]:
+    if declared.bind == "compile" and not declared.domain.listed:
+        hint = "every value costs a compilation; a range belongs to `bind: launch`"
+        where = kernel.document.at((*here, "domain"))
+        message = f"a compile {str(here[0])[:-1]} lists its values"
+        yield Diagnostic("SF203", message, where, str(declared.domain), hint)
+
+
+def _check_tensor(kernel: Kernel, name: str, tensor: Tensor) -> Iterator[Diagnostic]:
+    document = kernel.document
+    known = [*DTYPES, *(name for name, parameter in kernel.file.parameters.items() if parameter.type == "dtype")]
+    if tensor.dtype not in known:
+        where, hint = document.at(("tensors", name, "dtype")), suggest(tensor.dtype, known)
+        yield Diagnostic("SF204", "neither an element type nor a parameter of type dtype", where, tensor.dtype, hint)
+    for index, axis in enumerate(tensor.rows or []):
+        if not 0 <= axis < len(tensor.shape):
+            where = document.at(("tensors", name, "rows", index))
+            yield Diagnostic("SF203", f"the tensor has no axis {axis}", where, str(axis))
+    if tensor.role == "out" and not _is_passed(kernel, name):
+        where = document.at(("tensors", name), key=True)
+        yield Diagnostic("SF504", f"no launch takes the output {name!r}, so nothing can write it", where)
+
+
+def _is_passed(kernel: Kernel, name: str) -> bool:
+    return any(argument.text.strip() == name for launch in kernel.file.launches for argument in launch.args)
+
+
+def _check_tolerances(kernel: Kernel) -> Iterator[Diagnostic]:
+    document, file = kernel.document, kernel.file
+    outputs = kernel.outputs()
     if not outputs:
         yield Diagnostic("SF202", "a kernel has at least one tensor of role out", document.at(("tensors",), key=True))
-    for name in outputs - set(file.tolerance):
-        yield Diagnostic(
-            "SF202",
-            f"output {name!r} has no tolerance",
-            document.at(("tolerance",), key=True),
-            None,
-            f"add `{name}: exact` or an error bound",
-        )
+    for name in outputs:
+        if name not in file.tolerance:
+            hint = f"add `{name}: exact` or an error bound"
+            yield Diagnostic(
+                "SF202", f"output {name!r} has no tolerance", document.at(("tolerance",), key=True), None, hint
+            )
     for name, bound in file.tolerance.items():
         here = ("tolerance", name)
         if name not in outputs:
             yield Diagnostic(
                 "SF201", f"{name!r} is no output", document.at(here, key=True), None, suggest(name, outputs)
             )
-        elif (
-            isinstance(bound, ErrorBound)
-            and file.tensors[name].dtype in DTYPES
-            and not DTYPES[file.tensors[name].dtype].is_float
-        ):
+            continue
+        dtype = DTYPES.get(file.tensors[name].dtype)
+        if isinstance(bound, ErrorBound) and dtype is not None and not dtype.is_float:
             yield Diagnostic("SF203", "integer outputs are exact", document.at(here), None, "write `exact`")
+
+
+def _check_formulas(kernel: Kernel) -> Iterator[Diagnostic]:
+    document, file = kernel.document, kernel.file
+    parameters, tensors = set(file.parameters), set(file.tensors)
+    sizes = parameters | set(file.tunables)
+    scopes = {
+        "parameters": parameters,
+        "default": parameters | {f"device.{name}" for name in Facts.model_fields},
+        "sizes": sizes,
+        "args": sizes | tensors,
+    }
+    for scope, location, formula in _formulas(kernel):
+        yield from check_names(formula, scopes[scope], document, location)
+    for index, launch in enumerate(file.launches):
+        for place, argument in enumerate(launch.args):
+            if set(argument.names()) & tensors and argument.text.strip() not in tensors:
+                where = document.at(("launches", index, "args", place))
+                yield Diagnostic("SF504", "a tensor is passed by its name alone", where, argument.text)
 
 
 def _fits(value: Scalar, kind: str) -> bool:
@@ -197,28 +203,28 @@ def _fits(value: Scalar, kind: str) -> bool:
     }[kind]
 
 
-def _formulas(kernel: Kernel) -> Iterator[tuple[str, str, Location, Expression]]:
-    """Every expression of the file: its key, which names it may use, where it stands, itself."""
+def _formulas(kernel: Kernel) -> Iterator[tuple[str, Location, Expression]]:
+    """Every expression of the file: which names it may use, where it stands, itself."""
     file = kernel.file
     for index, constraint in enumerate(file.constraints):
-        yield "that", "parameters", ("constraints", index, "that"), constraint.that
+        yield "parameters", ("constraints", index, "that"), constraint.that
     for name, tunable in file.tunables.items():
-        yield "default", "parameters", ("tunables", name, "default"), tunable.default
+        yield "default", ("tunables", name, "default"), tunable.default
     for name, tensor in file.tensors.items():
         for axis, size in enumerate(tensor.shape):
-            yield "shape", "sizes", ("tensors", name, "shape", axis), size
+            yield "sizes", ("tensors", name, "shape", axis), size
     for index, launch in enumerate(file.launches):
         for key in ("grid", "block", "args"):
             for place, formula in enumerate(getattr(launch, key)):
-                yield key, "args" if key == "args" else "sizes", ("launches", index, key, place), formula
-        yield "shared_bytes", "sizes", ("launches", index, "shared_bytes"), launch.shared_bytes
-    yield "bytes", "sizes", ("work", "bytes"), file.work.bytes
-    yield "flops", "sizes", ("work", "flops"), file.work.flops
-    yield "steps", "sizes", ("emulation", "steps"), file.emulation.steps
+                yield "args" if key == "args" else "sizes", ("launches", index, key, place), formula
+        yield "sizes", ("launches", index, "shared_bytes"), launch.shared_bytes
+    yield "sizes", ("work", "bytes"), file.work.bytes
+    yield "sizes", ("work", "flops"), file.work.flops
+    yield "sizes", ("emulation", "steps"), file.emulation.steps
     for name, bound in file.tolerance.items():
         if isinstance(bound, ErrorBound):
             for key in ("relative", "conditioned", "absolute"):
-                yield key, "sizes", ("tolerance", name, key), getattr(bound, key)
+                yield "sizes", ("tolerance", name, key), getattr(bound, key)
 
 
 def check_names(
@@ -235,15 +241,14 @@ def expression_diagnostic(
     error: ExpressionError, document: Document, location: Location, hint: str | None = None
 ) -> Diagnostic:
     """An expression's fault at the file's own line and column."""
-    start = document.at(location)
     written: object = document.data
     for part in location:
-        if isinstance(written, dict) and part in written:
-            written = written[part]
-        elif isinstance(written, list) and isinstance(part, int) and part < len(written):
-            written = written[part]
+        inside = part in written if isinstance(written, dict) else isinstance(part, int) and part < _length(written)
+        written = written[part] if inside else written  # type: ignore[index]  # a mapping, or a list that is long enough
     mark = 1 if isinstance(written, str) and written.startswith("=") else 0
-    position = Position(start.file, start.line, start.column + error.offset + mark)
-    return Diagnostic(
-        error.code, error.message, position, str(written) if not isinstance(written, dict | list) else None, hint
-    )
+    value = shorten(str(written)) if not isinstance(written, dict | list) else None
+    return Diagnostic(error.code, error.message, document.inside(location, error.offset + mark), value, hint)
+
+
+def _length(node: object) -> int:
+    return len(node) if isinstance(node, list) else 0

@@ -26,7 +26,7 @@ class Parameter(Section):
     bind: Binding
     """`compile` parameters reach the template, `launch` ones only arguments and grids."""
     domain: DomainField
-    edges: list[int] = []
+    edges: list[int] = Field(default=[])
     """Values worth drawing often: tile and split boundaries."""
     summary: Text | None = None
 
@@ -55,7 +55,7 @@ class Tensor(Section):
     dtype: Name
     """An element type, or a parameter of type dtype."""
     role: Literal["in", "out", "scratch"]
-    values: Annotated[list[Distribution], BeforeValidator(_listed), Field(min_length=1)] = ["normal"]
+    values: Annotated[list[Distribution], BeforeValidator(_listed), Field(min_length=1)] = Field(default=["normal"])
     """Distributions that inputs are drawn from; the first is the one that is timed."""
     residency: Literal["hot", "cold"] = "hot"
     """Whether a decode step finds it in L2 (`hot`) or must fetch it from memory (`cold`)."""
@@ -89,7 +89,7 @@ class Emulation(Section):
 
 
 class ErrorBound(Section):
-    """|got - reference| may be at most relative * |reference| + conditioned * magnitude + absolute, element by element."""
+    """|got - reference| may be at most relative * |reference| + conditioned * magnitude + absolute, per element."""
 
     relative: Formula = Field(default="0", validate_default=True)
     conditioned: Formula = Field(default="0", validate_default=True)
@@ -112,8 +112,8 @@ class KernelFile(Section):
     template: Text
     reference: Text
     parameters: dict[Name, Parameter] = Field(min_length=1)
-    constraints: list[Constraint] = []
-    tunables: dict[Name, Tunable] = {}
+    constraints: list[Constraint] = Field(default=[])
+    tunables: dict[Name, Tunable] = Field(default={})
     tensors: dict[Name, Tensor] = Field(min_length=1)
     launches: list[Launch] = Field(min_length=1)
     work: Work

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from specforge.diagnostics import Diagnostic, SpecForgeError, fail, suggest
 from specforge.expressions import Expression, ExpressionError, Scalar
-from specforge.roots import search_roots, shipped, tidy
+from specforge.roots import search_roots
 from specforge.spec.document import Document, Location, load_document
 from specforge.spec.facts import Device, Model, load_device, load_model
 from specforge.spec.fields import validate
+from specforge.spec.files import expect_kind, resolve
 from specforge.spec.interface import Kernel, expression_diagnostic, find_kernel
 from specforge.spec.sweep import Case, Excluded, Frame, expand
 from specforge.spec.target import Target, resolve_target
 from specforge.spec.workload import KernelBenchmark, SpecFile, StepBenchmark, TargetSection, WorkloadFile
 
+P = ParamSpec("P")
 T = TypeVar("T")
-KINDS = ("spec", "workload", "device", "model", "kernel")
-"""The key that names a file also says what kind of file it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,9 @@ class _Findings:
     def __init__(self) -> None:
         self.found: list[Diagnostic] = []
 
-    def attempt(self, work: Callable[[], T]) -> T | None:
+    def attempt(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         try:
-            return work()
+            return work(*args, **kwargs)
         except SpecForgeError as error:
             self.found += [diagnostic for diagnostic in error.diagnostics if diagnostic not in self.found]
             return None
@@ -94,41 +94,48 @@ class _Findings:
 def load_spec(path: Path) -> Spec:
     """Load a spec and everything it names; raises SpecForgeError with every fault found."""
     document = load_document(path)
-    _expect_kind(document, "spec")
+    expect_kind(document, "spec")
     file = validate(document, SpecFile)
     roots = search_roots(path)
     findings = _Findings()
-    device = findings.attempt(lambda: load_device(_resolve(file.device, document, ("device",), "device")))
+    device = findings.attempt(_device, file.device, document)
     workload: tuple[Document, WorkloadFile] | None = None
     model_at: tuple[str, Document] | None = (file.model, document) if file.model else None
     if file.workload is not None:
-        name = file.workload
-        workload = findings.attempt(lambda: _load_workload(_resolve(name, document, ("workload",), "workload")))
+        workload = findings.attempt(_workload, file.workload, document)
         if workload and workload[1].model:
             model_at = (workload[1].model, workload[0])
-    model = (
-        findings.attempt(lambda: load_model(_resolve(model_at[0], model_at[1], ("model",), "model")))
-        if model_at
-        else None
-    )
+    model = findings.attempt(_model, *model_at) if model_at else None
     findings.finish()
     assert device is not None
-    sources = (
-        [(name, section, workload[0], True) for name, section in workload[1].benchmarks.items()] if workload else []
-    )
-    sources += [(name, section, document, False) for name, section in file.benchmarks.items()]
+    names = dict(model.names) if model else {}
+    sources = [(name, part, workload[0], True) for name, part in workload[1].benchmarks.items()] if workload else []
+    sources += [(name, part, document, False) for name, part in file.benchmarks.items()]
     _check_benchmark_names(file, document, [name for name, *_ in sources], findings)
-    names = {**(model.names if model else {})}
     benchmarks = []
     for name, section, home, shared in sources:
         frame = _Frame(name, section, home, shared, document, file, names, device, roots)
-        benchmark = findings.attempt(lambda frame=frame: _benchmark(frame))  # type: ignore[misc]
+        benchmark = findings.attempt(_benchmark, frame)
         if benchmark is not None:
             benchmarks.append(benchmark)
     findings.finish()
-    _check_parts(benchmarks)
+    _check_parts(benchmarks, findings)
+    findings.finish()
     documents = [document, *([workload[0]] if workload else []), device.document, *([model.document] if model else [])]
     return Spec(path, file.spec, document, device, model, tuple(benchmarks), tuple(documents), roots)
+
+
+def _device(text: str, document: Document) -> Device:
+    return load_device(resolve(text, document, ("device",), "device"))
+
+
+def _workload(text: str, document: Document) -> tuple[Document, WorkloadFile]:
+    found = load_document(resolve(text, document, ("workload",), "workload"))
+    return found, validate(found, WorkloadFile)
+
+
+def _model(text: str, document: Document) -> Model:
+    return load_model(resolve(text, document, ("model",), "model"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,38 +165,38 @@ def _benchmark(frame: _Frame) -> Benchmark:
         section, Frame(frame.name, frame.home, location, kernel, frame.names, frame.device.names, narrowed)
     )
     findings = _Findings()
-    targets = []
-    for part, document, place, shared in _target_sections(frame, location):
-        target = findings.attempt(
-            lambda part=part, document=document, place=place, shared=shared: resolve_target(
-                part, frame.name, cases, document, place, shared=shared
-            )  # type: ignore[misc]
-        )
-        if target is not None:
+    targets: list[Target] = []
+    for given, document, place, shared in _target_sections(frame, location):
+        target = findings.attempt(resolve_target, given, frame.name, cases, document, place, shared=shared)
+        if target is not None and any(target.id == other.id for other in targets):
+            message = f"this target of {frame.name!r} stands there already: {target.text}"
+            hint = "change its bound or its condition, or remove one of the two"
+            findings.found.append(Diagnostic("SF410", message, target.position, None, hint))
+        elif target is not None:
             targets.append(target)
-    parts = (
-        tuple(Part(part.part, part.launches, part.bytes, part.benchmark) for part in section.step)
-        if isinstance(section, StepBenchmark)
-        else ()
-    )
+    steps = section.step if isinstance(section, StepBenchmark) else []
+    parts = tuple(Part(step.part, step.launches, step.bytes, step.benchmark) for step in steps)
     for index, part in enumerate(parts):
-        for key, formula in (("launches", part.launches), ("bytes", part.bytes)):
-            for case in cases:
-                findings.attempt(
-                    lambda index=index, key=key, formula=formula, case=case: _number(
-                        formula, {**frame.names, **case.parameters}, frame.home, (*location, "step", index, key)
-                    )
-                )  # type: ignore[misc]
+        here = (*location, "step", index)
+        for case in cases:
+            known = {**frame.names, **case.parameters}
+            findings.attempt(_count, part.launches.integer, known, frame.home, (*here, "launches"))
+            findings.attempt(_count, part.bytes.number, known, frame.home, (*here, "bytes"))
     findings.finish()
     return Benchmark(frame.name, kernel, parts, cases, excluded, tuple(targets), frame.home, location)
 
 
-def _number(formula: Expression, names: dict[str, Scalar], document: Document, location: Location) -> float:
+def _count(
+    compute: Callable[[dict[str, Scalar]], float], names: dict[str, Scalar], document: Document, location: Location
+) -> None:
+    """Check that a part's launches or bytes can be computed for a case, and are not below zero."""
     try:
-        return formula.number(names)
+        value = compute(names)
     except ExpressionError as error:
         hint = suggest(error.name, names) if error.name else None
         raise SpecForgeError(expression_diagnostic(error, document, location, hint)) from None
+    if value < 0:
+        raise fail("SF304", f"a part of a step takes {value:g}; nothing below zero is meant", document.at(location))
 
 
 def _target_sections(frame: _Frame, location: Location) -> Iterator[tuple[TargetSection, Document, Location, bool]]:
@@ -200,7 +207,7 @@ def _target_sections(frame: _Frame, location: Location) -> Iterator[tuple[Target
 
 
 def _check_benchmark_names(file: SpecFile, document: Document, names: list[str], findings: _Findings) -> None:
-    for name in {name for name in names if names.count(name) > 1}:
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         findings.found.append(
             Diagnostic(
                 "SF404",
@@ -224,66 +231,11 @@ def _check_benchmark_names(file: SpecFile, document: Document, names: list[str],
                 )
 
 
-def _check_parts(benchmarks: list[Benchmark]) -> None:
+def _check_parts(benchmarks: list[Benchmark], findings: _Findings) -> None:
     names = {benchmark.name for benchmark in benchmarks if benchmark.kernel}
     for benchmark in benchmarks:
         for index, part in enumerate(benchmark.parts):
             if part.benchmark is not None and part.benchmark not in names:
                 where = benchmark.document.at((*benchmark.location, "step", index, "benchmark"))
-                raise fail(
-                    "SF411",
-                    f"no kernel benchmark {part.benchmark!r}",
-                    where,
-                    value=part.benchmark,
-                    hint=suggest(part.benchmark, names),
-                )
-
-
-def _load_workload(path: Path) -> tuple[Document, WorkloadFile]:
-    document = load_document(path)
-    file = validate(document, WorkloadFile)
-    return document, file
-
-
-def _resolve(text: str, document: Document, location: Location, kind: str) -> Path:
-    """A named file: relative to the file that names it, else among the shipped specs."""
-    position = document.at(location)
-    own = document.path.parent / text
-    candidates = [own, shipped() / "specs" / text.replace("../", "")]
-    for path in candidates:
-        if path.is_file():
-            if path.resolve() == document.path.resolve():
-                raise fail("SF005", f"the file names itself as its {kind}", position, value=text)
-            tidied = tidy(path)
-            _expect_kind(load_document(tidied), kind)
-            return tidied
-    if own.is_dir():
-        raise fail("SF002", f"a {kind} file is due, this is a folder", position, value=text)
-    folder = own.parent if own.parent.is_dir() else candidates[1].parent
-    known = [f"{Path(text).parent / entry.name}" for entry in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
-    raise fail(
-        "SF401",
-        f"no {kind} file {text!r}, neither beside {document.path} nor among the shipped ones",
-        position,
-        value=text,
-        hint=suggest(text, known),
-    )
-
-
-def _expect_kind(document: Document, kind: str) -> None:
-    found = [
-        key
-        for key in KINDS
-        if key in document.data
-        and not (key in ("device", "model", "workload") and "spec" in document.data)
-        and not (key == "model" and "workload" in document.data)
-    ]
-    if found and found[0] != kind and kind not in found[:1]:
-        hint = "specforge check takes specs: files with `spec:`" if kind == "spec" else None
-        raise fail(
-            "SF005",
-            f"a {kind} file is due, this is a {found[0]} file",
-            document.at((found[0],), key=True),
-            value=found[0],
-            hint=hint,
-        )
+                message, hint = f"no kernel benchmark {part.benchmark!r}", suggest(part.benchmark, names)
+                findings.found.append(Diagnostic("SF411", message, where, part.benchmark, hint))

@@ -19,7 +19,7 @@ class Metric:
     unit: str
     better: Literal["lower", "higher"]
     scope: Literal["static", "portable", "device"]
-    """static: from the compiler. portable: a share or ratio that any card can show. device: absolute, on the named card only."""
+    """static: from the compiler. portable: a share or ratio that any card can show. device: absolute, of one card."""
     stage: Stage
     """The step that decides it."""
     summary: str

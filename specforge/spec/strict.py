@@ -79,7 +79,9 @@ class _Composer(Composer):
 def _check_key(event: Any) -> None:  # noqa: ANN401 - an event of ruamel
     if not isinstance(event, ScalarEvent):
         message = "a key must be text, not a list or a mapping"
-        hint = "braces and brackets at the start of a value are YAML's own; a spec has no {{ }}, write `=` and an expression"
+        hint = (
+            "a value that starts with a brace or bracket is YAML's own; there is no {{ }}: write `=` and an expression"
+        )
         raise Refused("SF203", message, event.start_mark, hint=hint)
     if event.value == "<<" and event.implicit[0]:
         hint = "write the keys out, or name a file"

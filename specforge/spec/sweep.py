@@ -13,10 +13,10 @@ from specforge.expressions import ExpressionError, Scalar
 from specforge.spec.document import Document, Location
 from specforge.spec.geometry import resolve_tunables
 from specforge.spec.interface import Kernel, check_names, expression_diagnostic
-from specforge.spec.kernel import Parameter
 from specforge.spec.workload import KernelBenchmark, Narrowing, Sweep
 
 MAX_CASES = 10_000
+MAX_FINDINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +66,19 @@ def expand(section: Sweep, frame: Frame) -> tuple[tuple[Case, ...], tuple[Exclud
         fixed, origins = {}, {}
     axes = _axes(section, frame)
     _check_parameters(frame, fixed, axes)
-    cases, found = [], []
+    cases: list[Case] = []
+    found: list[Diagnostic] = []
     for row, places in _rows(section, frame):
+        if len(found) >= MAX_FINDINGS:
+            break
         parameters = _ordered(frame.kernel, {**fixed, **row})
         here = {**origins, **places}
-        problems = list(_check_values(frame, parameters, here))
+        problems = list(_check_values(frame, parameters, here, axes))
         found += [problem for problem in problems if problem not in found]
         if not problems:
             cases.append(Case(frame.name, frame.kernel, parameters, {}, tuple(axes), here))
     if found:
-        raise SpecForgeError(*found[:20])
+        raise SpecForgeError(*found[:MAX_FINDINGS])
     kept, excluded = _exclude(section, frame, cases)
     _check_duplicates(frame, kept)
     for case in kept:
@@ -150,29 +153,18 @@ def _check_parameters(frame: Frame, fixed: dict[str, Scalar], axes: list[str]) -
         return
     declared = frame.kernel.file.parameters
     found = []
-    for name in [*fixed, *axes]:
-        place: Location = (*frame.location, "bind", name) if name in fixed else _place(frame, name)
+    for name in [*fixed, *(name for name in axes if name not in fixed)]:
         if name not in declared:
-            found.append(
-                Diagnostic(
-                    "SF404",
-                    f"kernel {frame.kernel.identity} has no parameter {name!r}",
-                    frame.document.at(place, key=True),
-                    name,
-                    suggest(name, declared),
-                )
+            place: Location = (*frame.location, "bind", name) if name in fixed else _place(frame, name)
+            message, where = (
+                f"kernel {frame.kernel.identity} has no parameter {name!r}",
+                frame.document.at(place, key=True),
             )
+            found.append(Diagnostic("SF404", message, where, name, suggest(name, declared)))
     for name in axes:
         if name in fixed:
-            found.append(
-                Diagnostic(
-                    "SF404",
-                    f"{name!r} is both bound and swept",
-                    frame.document.at(_place(frame, name), key=True),
-                    name,
-                    "keep one of the two",
-                )
-            )
+            where = frame.document.at(_place(frame, name), key=True)
+            found.append(Diagnostic("SF404", f"{name!r} is both bound and swept", where, name, "keep one of the two"))
     if found:
         raise SpecForgeError(*found)
 
@@ -188,10 +180,10 @@ def _place(frame: Frame, name: str) -> Location:
 def _rows(section: Sweep, frame: Frame) -> Iterator[tuple[dict[str, Scalar], dict[str, Position]]]:
     """The product of matrix and zip, then the explicit cases; one empty row where there is no sweep at all."""
     axes: list[list[tuple[dict[str, Scalar], dict[str, Position]]]] = []
-    for name, values in section.matrix.items():
-        axes.append(
-            [({name: value}, {name: _value_at(frame, ("matrix", name), index)}) for index, value in enumerate(values)]
-        )
+    axes += (
+        [({name: value}, {name: _value_at(frame, ("matrix", name), index)}) for index, value in enumerate(values)]
+        for name, values in section.matrix.items()
+    )
     if section.zip:
         names = list(section.zip)
         steps = zip(*section.zip.values(), strict=True)
@@ -224,37 +216,27 @@ def _ordered(kernel: Kernel | None, parameters: dict[str, Scalar]) -> dict[str, 
     return known | parameters
 
 
-def _check_values(frame: Frame, parameters: dict[str, Scalar], origins: dict[str, Position]) -> Iterator[Diagnostic]:
+def _check_values(
+    frame: Frame, parameters: dict[str, Scalar], origins: dict[str, Position], axes: list[str]
+) -> Iterator[Diagnostic]:
     if frame.kernel is None:
+        for name in axes:
+            if name not in parameters:
+                where = next(iter(origins.values()), frame.document.at(frame.location, key=True))
+                advice = "every case of a decode step binds the same axes"
+                yield Diagnostic("SF403", f"{name!r} is not bound in this case", where, None, advice)
         return
     for name, declared in frame.kernel.file.parameters.items():
         if name not in parameters:
             where = frame.document.at(frame.location, key=True)
-            yield Diagnostic(
-                "SF403",
-                f"parameter {name!r} of {frame.kernel.identity} is not bound",
-                where,
-                None,
-                f"bind it, or sweep it; its domain: {declared.domain}",
-            )
-        elif not _in_domain(parameters[name], declared):
+            message = f"parameter {name!r} of {frame.kernel.identity} is not bound"
+            yield Diagnostic("SF403", message, where, None, f"bind it, or sweep it; its domain: {declared.domain}")
+        elif parameters[name] not in declared.domain:
             value = parameters[name]
-            hint = (
-                suggest(value, [str(item) for item in declared.domain.listed])
-                if isinstance(value, str) and declared.domain.listed
-                else None
-            )
-            yield Diagnostic(
-                "SF405",
-                f"{name} = {_plain(value)} lies outside the kernel's domain: {declared.domain}",
-                origins.get(name),
-                str(value),
-                hint,
-            )
-
-
-def _in_domain(value: Scalar, declared: Parameter) -> bool:
-    return value in declared.domain
+            listed = [str(item) for item in declared.domain.listed]
+            hint = suggest(value, listed) if isinstance(value, str) and listed else None
+            message = f"{name} = {_plain(value)} lies outside the kernel's domain: {declared.domain}"
+            yield Diagnostic("SF405", message, origins.get(name), _plain(value), hint)
 
 
 def _exclude(section: Sweep, frame: Frame, cases: list[Case]) -> tuple[list[Case], list[Excluded]]:
@@ -267,10 +249,9 @@ def _exclude(section: Sweep, frame: Frame, cases: list[Case]) -> tuple[list[Case
         rules.append((narrowing.keep, False, narrowing.reason, document, (*location, "keep")))
     excluded: list[Excluded] = []
     for formula, drop_when, reason, document, location in rules:
-        if cases:
-            problems = list(check_names(formula, cases[0].parameters, document, location))
-            if problems:
-                raise SpecForgeError(*problems)
+        problems = list(check_names(formula, cases[0].parameters, document, location))
+        if problems:
+            raise SpecForgeError(*problems)
         kept = []
         for case in cases:
             try:
@@ -282,13 +263,11 @@ def _exclude(section: Sweep, frame: Frame, cases: list[Case]) -> tuple[list[Case
             else:
                 kept.append(case)
         if len(kept) == len(cases):
-            raise fail(
-                "SF407",
-                "this leaves no case out",
-                document.at(location),
-                value=formula.text,
-                hint="remove it, or correct its condition",
-            )
+            hint = "remove it, or correct its condition"
+            raise fail("SF407", "this leaves no case out", document.at(location), value=formula.text, hint=hint)
+        if not kept:
+            message, hint = "this leaves out every case that was left", "drop the benchmark, or keep some of its cases"
+            raise fail("SF406", message, document.at(location), value=formula.text, hint=hint)
         cases = kept
     return cases, excluded
 
@@ -297,12 +276,9 @@ def _check_duplicates(frame: Frame, cases: list[Case]) -> None:
     seen: set[str] = set()
     for case in cases:
         if case.id in seen:
-            raise fail(
-                "SF406",
-                f"the case {case.id} stands twice in the sweep",
-                frame.document.at(frame.location, key=True),
-                value=case.id,
-            )
+            where = case.origins.get(case.axes[0]) if case.axes else None
+            where = where or frame.document.at(frame.location, key=True)
+            raise fail("SF406", f"the case {case.id} stands twice in the sweep", where, value=case.id)
         seen.add(case.id)
 
 

@@ -105,6 +105,9 @@ def resolve_target(
             hint=f"write `{good}:`",
         )
     bound = _bound(getattr(section, comparison), metric, at_bound)
+    if bound < 0 or (metric.unit == "%" and bound > 1):
+        limit = "between 0 % and 100 %" if metric.unit == "%" else "not below zero"
+        raise fail("SF410", f"{metric.name} is always {limit}", at_bound, value=getattr(section, comparison))
     baseline = (
         _baseline(section.baseline, metric, document.at((*location, "baseline", "value"))) if section.baseline else None
     )

@@ -16,7 +16,7 @@ Bound = Annotated[
     WithJsonSchema(
         {
             "type": ["string", "number"],
-            "description": "A quantity with its unit, such as '9 us' or '80 %'; a plain number where the metric has no unit.",
+            "description": "A quantity with its unit, such as '9 us'; a plain number where the metric has no unit.",
         }
     ),
 ]
@@ -93,19 +93,19 @@ Axis = Annotated[
 class Sweep(Section):
     """The cases of a benchmark: product of `matrix`, `zip` as one axis, `cases` as explicit rows, less `exclude`."""
 
-    matrix: dict[Name, Axis] = {}
-    zip: dict[Name, Axis] = {}
-    cases: list[Row] = []
-    exclude: list[Exclusion] = []
-    targets: list[TargetSection] = []
+    matrix: dict[Name, Axis] = Field(default={})
+    zip: dict[Name, Axis] = Field(default={})
+    cases: list[Row] = Field(default=[])
+    exclude: list[Exclusion] = Field(default=[])
+    targets: list[TargetSection] = Field(default=[])
 
 
 class KernelBenchmark(Sweep):
     """A kernel bound to shapes, swept."""
 
     kernel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$")]
-    bind: dict[Name, Value] = {}
-    """Parameters that are the same in every case: literals, or `=` and an expression over `model.*` and `device.*`."""
+    bind: dict[Name, Value] = Field(default={})
+    """Parameters that are the same in every case: literals, or `=` and an expression over `model.*`."""
     summary: Text | None = None
 
 
@@ -129,7 +129,7 @@ class StepBenchmark(Sweep):
 
 
 def _kind(value: object) -> str:
-    """A benchmark with a `step` is a whole decode step; anything else is a kernel's, so that a typo names its own key."""
+    """A benchmark with a `step` is a whole decode step; anything else a kernel's, so that a typo names its own key."""
     if isinstance(value, StepBenchmark) or (isinstance(value, dict) and "step" in value and "kernel" not in value):
         return "StepBenchmark"
     return "KernelBenchmark"
@@ -169,9 +169,9 @@ class SpecFile(Section):
     device: Text
     workload: Text | None = None
     model: Text | None = None
-    benchmarks: dict[Name, Benchmark] = {}
-    narrow: dict[Name, Narrowing] = {}
-    targets: dict[Name, list[TargetSection]] = {}
+    benchmarks: dict[Name, Benchmark] = Field(default={})
+    narrow: dict[Name, Narrowing] = Field(default={})
+    targets: dict[Name, list[TargetSection]] = Field(default={})
     """Benchmark name -> targets that hold on this device."""
 
     @model_validator(mode="after")

@@ -16,32 +16,27 @@ CANDIDATES = 4000
 """Combinations looked at; where there are more, a random sample of this many."""
 
 
-def cover(kernel: Kernel, preferred: Sequence[Mapping[str, Scalar]], seed: int) -> list[dict[str, Scalar]]:
+FEWEST = 6
+"""Variants that are worth their compilation in any case: what goes wrong often takes two values together."""
+
+
+def cover(
+    kernel: Kernel, preferred: Sequence[Mapping[str, Scalar]], seed: int, fewest: int = FEWEST
+) -> list[dict[str, Scalar]]:
     """Compile bindings: the preferred ones first, then about as few more as meet every value of every compile name.
 
-    Constraints hold in each; a value that no allowed combination has is left out. Among combinations that add equally
-    much the cheapest to emulate is taken, so that large cases have a small variant to run in. The same kernel,
-    preferences and seed give the same list. Raises SF409 where no combination at all is allowed.
+    Up to `fewest` variants, more are added for the pairs of values that they meet. Constraints hold in each; a value that
+    no allowed combination has is left out. Among combinations that add equally much the cheapest to emulate is taken, so
+    that large cases have a small variant to run in. The same kernel, preferences and seed give the same list. Raises SF409
+    where no combination at all is allowed.
     """
     every = domains(kernel)
     axes = {name: every[name].edges() for name in kernel.compile_names()}
     chosen = list({tuple(variant[name] for name in axes): None for variant in preferred})
-    missing = {(name, value) for name, values in axes.items() for value in values}
-    for variant in chosen:
-        missing -= set(zip(axes, variant, strict=True))
-    candidates = list(_candidates(kernel, axes, random.Random(seed))) if missing or not chosen else []
-    while candidates and (missing or not chosen):
-        news = [len(missing & set(zip(axes, variant, strict=True))) for variant in candidates]
-        most = max(news)
-        best = min(
-            (variant for variant, new in zip(candidates, news, strict=True) if new == most),
-            key=lambda variant: least_steps(kernel, dict(zip(axes, variant, strict=True))),
-        )
-        found = missing & set(zip(axes, best, strict=True))
-        if not found and chosen:
-            break
-        chosen.append(best)
-        missing -= found
+    candidates = list(_candidates(kernel, axes, random.Random(seed)))
+    candidates.sort(key=lambda variant: least_steps(kernel, dict(zip(axes, variant, strict=True))))
+    for size, limit in ((1, len(candidates)), (2, fewest - 1)):
+        _add(chosen, candidates, size, limit)
     if not chosen:
         raise fail(
             "SF409",
@@ -49,6 +44,18 @@ def cover(kernel: Kernel, preferred: Sequence[Mapping[str, Scalar]], seed: int) 
             kernel.document.at(("constraints",)),
         )
     return [dict(zip(axes, variant, strict=True)) for variant in chosen]
+
+
+def _add(chosen: list[tuple[Scalar, ...]], candidates: Sequence[tuple[Scalar, ...]], size: int, limit: int) -> None:
+    """Add candidates, greedily, for the combinations of `size` values that they meet first, while at most `limit` are chosen."""
+    sets = [frozenset(itertools.combinations(enumerate(variant), size)) for variant in candidates]
+    met = {met for variant in chosen for met in itertools.combinations(enumerate(variant), size)}
+    while candidates and (len(chosen) <= limit or not chosen):
+        place = max(range(len(candidates)), key=lambda index: len(sets[index] - met))
+        if chosen and not sets[place] - met:
+            break
+        chosen.append(candidates[place])
+        met |= sets[place]
 
 
 def domains(kernel: Kernel) -> dict[str, Domain]:

@@ -27,10 +27,11 @@ Cell = tuple[Any, ...]
 OFFSETS = (0, 0, 0, 16, 32, 48, 64, 128, 240)
 SCHEDULES = 1 << 16
 SEEDS = 1 << 32
-SHARES = (64, 64, 64, 64, 8, 8, 8, 1)
+SHARES = (256, 256, 64, 64, 64, 16, 16, 1)
 """The cap of an example is the whole cap divided by one of these."""
 RANKS = 1 << 40
 """A value is drawn as its rank among this many, so that the choice stays the same number whatever bounds its value."""
+_FEW = 16  # values that need no cells
 _NEAR = 2  # how far from an edge values are still worth their own cell
 
 
@@ -136,8 +137,8 @@ class Drawer:
             others: Sequence[Scalar] = domain.listed
         else:
             assert isinstance(value, int)
-            below = [value - step for step in range(1, 257)] + [value >> shift for shift in range(1, 64)]
-            others = [other for other in (*below, domain.low, *range(value + 1, value + 257)) if other in domain]
+            below = [value - step for step in range(1, 65)] + [value >> shift for shift in range(1, 64)]
+            others = [other for other in (*below, domain.low, *range(value + 1, value + 65)) if other in domain]
         return next((other for other in others if self._holds({**drawn, name: other}, name)), None)
 
     def _holds(self, drawn: Mapping[str, Scalar], name: str | None) -> bool:
@@ -200,6 +201,8 @@ def _largest(low: int, high: int, fits: Callable[[Scalar], bool]) -> int:
 
 def slots(low: int, high: int, edges: Sequence[int]) -> list[Cell]:
     """Ascending cells of low..high, repeated by weight: edges together about as much as the rest."""
+    if high - low < _FEW:
+        return [(value,) for value in range(low, high + 1)]
     single = {
         value for edge in (low, high, *edges) for value in range(edge - _NEAR, edge + _NEAR + 1) if low <= value <= high
     }

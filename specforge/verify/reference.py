@@ -21,9 +21,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 def widen(array: Array) -> Array:
     """The same values as float64 (floats) or int64 (integers); always a copy, always exact."""
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)
     if array.dtype.name == "bfloat16":
-        return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(invalid="ignore"):  # a kernel may leave a signalling NaN
+        return array.astype(np.float64)
 
 
 def call_reference(plan: Plan, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from specforge.diagnostics import fail
 from specforge.expressions import Scalar
 from specforge.spec.geometry import Plan
 from specforge.spec.interface import Kernel
@@ -17,6 +18,7 @@ R = TypeVar("R")
 Variant = tuple[Mapping[str, Scalar], str]
 """Compile bindings and the path of the binary built with them."""
 
+REJECTIONS = 100
 GRACE = 5.0
 """Seconds by which an example under way may outlast the budget."""
 
@@ -61,6 +63,7 @@ class Session:
     shrink_seconds: float
     progress: Callable[[int], None] | None
     executed: int = 0
+    rejected: int = 0
     out_of_time: bool = False
     cases: list[dict[str, Scalar]] = field(default_factory=list)
     worst_ratio: float = 0.0
@@ -88,14 +91,26 @@ class Session:
             repaired.append(example)
         return tuple(repaired)
 
+    def reject(self) -> None:
+        """Note a drawn case that satisfies no constraint; too many of them, and none that does, end the search."""
+        self.rejected += 1
+        if self.executed == 0 and self.rejected >= REJECTIONS:
+            where = self.kernel.document.at(("constraints",), key=True)
+            message = f"none of {REJECTIONS} cases drawn for {self.kernel.identity} satisfies its constraints"
+            raise Carry(fail("SF409", message, where, hint="state them so that most cases within the domains do"))
+        self._check_time()
+
+    def _check_time(self) -> None:
+        if time.monotonic() >= self.deadline:
+            self.out_of_time = True
+            raise Stop
+
     def execute(self, variant: int, example: Example) -> ExampleResult:
         """Run an example, or recall its result; leaves by Stop when examples or time are used up."""
         row = example.to_row()
         if row in self._results:
             return self._results[row]
-        if time.monotonic() >= self.deadline:
-            self.out_of_time = True
-            raise Stop
+        self._check_time()
         if self.failure is None and self.executed >= self.examples:
             raise Stop
         try:

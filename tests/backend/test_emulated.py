@@ -38,7 +38,7 @@ extern "C" __global__ void where(const float* x, float* out, int n) {
     out[0] = (float)((unsigned long long)x % 256); out[1] = (float)((unsigned long long)out % 256);
   }
 }
-extern "C" __global__ void through_scratch(const float* x, float* scratch, int n) { INDEX; if (i < n) scratch[i] = x[i]; }
+extern "C" __global__ void through_scratch(const float* x, float* to, int n) { INDEX; if (i < n) to[i] = x[i]; }
 """
 
 
@@ -134,8 +134,8 @@ def test_unwritten_outputs_and_scratch_are_nan(runner: EmulatorRunner, library: 
     out = runner.run(saxpy(1000, "half_done"), library, draw(1000)).outputs["out"]
     assert np.isfinite(out[:500]).all()
     assert (out[500:].view(np.uint32) == 0xFFFFFFFF).all()
-    reads = plan_of(LaunchPlan("saxpy", (16, 1, 1), (64, 1, 1), 0, ("scratch", "y", "out", 3.0, 1000)), n=1000, scratch=True)
-    assert np.isnan(runner.run(reads, library, draw(1000)).outputs["out"]).all()
+    reads = LaunchPlan("saxpy", (16, 1, 1), (64, 1, 1), 0, ("scratch", "y", "out", 3.0, 1000))
+    assert np.isnan(runner.run(plan_of(reads, n=1000, scratch=True), library, draw(1000)).outputs["out"]).all()
 
 
 def test_launches_run_in_order(runner: EmulatorRunner, library: str) -> None:

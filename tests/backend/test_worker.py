@@ -127,7 +127,7 @@ def test_an_exception_brings_its_traceback_and_leaves_the_process(worker: Worker
     assert "in raise_value_error" in caught.value.trace
     with pytest.raises(TaskFailed, match="SystemExit"):
         worker.call(call_exit, 0, timeout=10)
-    with pytest.raises(TaskFailed, match="return_lambda|pickle"):
+    with pytest.raises(TaskFailed, match=r"return_lambda|pickle"):
         worker.call(return_lambda, None, timeout=10)
     assert worker.call(echo, 0, timeout=10)[1] == pid
 

@@ -72,7 +72,7 @@ def reference(*, x: np.ndarray, factor: int) -> dict[str, np.ndarray]:
 def make_kernel(tmp_path):
     """Write `kernels/math/scale` below a folder, with texts replaced, and load it."""
 
-    def make(template=TEMPLATE, yaml=KERNEL_YAML, reference=REFERENCE, files=None, root=tmp_path, include=None):
+    def make(*, template=TEMPLATE, yaml=KERNEL_YAML, reference=REFERENCE, files=None, root=tmp_path, include=None):
         folder = Path(root) / "kernels" / "math" / "scale"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "kernel.yaml").write_text(yaml)

@@ -30,12 +30,17 @@ def test_what_agrees_gives_nothing(make_kernel, dtype):
         ("const float* partial, T* y", "const float* partial, const T* y", "output 'y' is const", 18),
         ("float* __restrict__ partial, int", "const float* partial, int", "scratch tensor 'partial' is const", 13),
         ("float* __restrict__ partial, int count", "float* partial, float count", "a whole number", 13),
-        ("float* __restrict__ partial, int count", "float* partial, int* count", "a number, but the argument is a pointer", 13),
+        (
+            "float* __restrict__ partial, int count",
+            "float* partial, int* count",
+            "a number, but the argument is a pointer",
+            13,
+        ),
         ("T* y, int count", "T* y, short count", "not `short`", 18),
         ("T* y, int count", "float8* y, int count", "not a pointer to float8", 18),
     ],
 )
-def test_disagreements_point_at_the_argument(make_kernel, texts, old, new, message, line):
+def test_disagreements_point_at_the_argument(make_kernel, texts, *, old, new, message, line):
     assert old in texts["template"]
     kernel = make_kernel(template=texts["template"].replace(old, new))
     found = check(kernel)

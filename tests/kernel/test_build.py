@@ -7,9 +7,11 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+import specforge
 from specforge.diagnostics import SpecForgeError
 from specforge.kernel.build import Job, build_all, build_cubin
 from specforge.kernel.cache import Cache
@@ -18,6 +20,7 @@ from specforge.kernel.render import render
 from specforge.roots import shipped
 from specforge.spec.interface import find_kernel, list_kernels
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(specforge.__file__).parents[1])}
 BINDINGS = {"factor": 2, "dtype": "f32", "threads": 32}
 
 
@@ -65,13 +68,19 @@ def test_the_second_build_is_cached_and_equal(make_kernel, cache):
     kernel = make_kernel()
     first, second = build(kernel, cache), build(kernel, cache)
     assert second.cached
-    assert [getattr(first, name) == getattr(second, name) for name in first.__slots__] == [name != "cached" for name in first.__slots__]
+    assert [getattr(first, name) == getattr(second, name) for name in first.__slots__] == [
+        name != "cached" for name in first.__slots__
+    ]
 
 
 def test_whatever_the_result_depends_on_makes_another_entry(make_kernel, cache, texts, tmp_path):
     template = '#include "extra.cuh"\n' + texts["template"]
     kernel = make_kernel(template=template, files={"extra.cuh": "#define EXTRA 1\n"})
-    keys = [build(kernel, cache).cubin.parent, build(kernel, cache, "sm_89").cubin.parent, build(kernel, cache, threads=64).cubin.parent]
+    keys = [
+        build(kernel, cache).cubin.parent,
+        build(kernel, cache, "sm_89").cubin.parent,
+        build(kernel, cache, threads=64).cubin.parent,
+    ]
     (kernel.folder / "extra.cuh").write_text("#define EXTRA 2\n")
     keys.append(build(kernel, cache).cubin.parent)
     assert len(set(keys)) == 4
@@ -97,7 +106,11 @@ def test_a_damaged_entry_is_rebuilt(make_kernel, cache, name):
 
 
 def test_errors_point_into_the_template(make_kernel, cache, texts):
-    template = texts["template"].replace("y[i] = T(partial[i]);", "y[i] = T(partial[j]);").replace("int i = blockIdx", "int i = oops + blockIdx", 1)
+    template = (
+        texts["template"]
+        .replace("y[i] = T(partial[i]);", "y[i] = T(partial[j]);")
+        .replace("int i = blockIdx", "int i = oops + blockIdx", 1)
+    )
     kernel = make_kernel(template=template)
     first, second = diagnose(kernel, cache)
     assert {first.code, second.code} == {"SF506"}
@@ -116,10 +129,13 @@ def test_an_error_behind_a_template_expression_keeps_its_word(make_kernel, cache
 
 def test_errors_in_headers_and_included_templates_point_there(make_kernel, cache, texts):
     template = '#include "extra.cuh"\n{% include "part.j2" %}\n' + texts["template"]
-    files = {"extra.cuh": "\n\nint a = nothing;\n", "part.j2": "// {{ factor }}\n  int b = never;\n"}
+    files = {
+        "extra.cuh": "\n\n__device__ int a = nothing;\n",
+        "part.j2": "// {{ factor }}\n  __device__ int b = never;\n",
+    }
     header, part = diagnose(make_kernel(template=template, files=files), cache)
-    assert (header.position.file.name, header.position.line, header.position.column) == ("extra.cuh", 3, 9)
-    assert (part.position.file.name, part.position.line, part.position.column) == ("part.j2", 2, 11)
+    assert (header.position.file.name, header.position.line, header.position.column) == ("extra.cuh", 3, 20)
+    assert (part.position.file.name, part.position.line, part.position.column) == ("part.j2", 2, 22)
 
 
 def test_a_missing_header_is_an_error_at_its_line(make_kernel, cache, texts):
@@ -143,7 +159,11 @@ def test_headers_include_their_neighbours(make_kernel, cache, texts):
 
 
 def test_what_ptxas_refuses_points_at_the_entry(make_kernel, cache, texts):
-    template = texts["template"].replace("int i = blockIdx", "__shared__ float big[20000]; big[threadIdx.x] = 1; __syncthreads(); partial[0] = big[3];\n  int i = blockIdx", 1)
+    template = texts["template"].replace(
+        "int i = blockIdx",
+        "__shared__ float big[20000]; big[threadIdx.x] = 1; __syncthreads(); partial[0] = big[3];\n  int i = blockIdx",
+        1,
+    )
     kernel = make_kernel(template=template)
     (found,) = diagnose(kernel, cache)
     assert (found.code, found.position.file, found.position.line) == ("SF506", kernel.template, 12)
@@ -161,7 +181,10 @@ def test_warnings_stay_in_the_log(make_kernel, cache, texts):
 
 
 def jobs_of(kernel, *names):
-    return [Job(render(kernel, {**BINDINGS, "dtype": dtype, "threads": threads}), kernel, "sm_90") for dtype, threads in names]
+    return [
+        Job(render(kernel, {**BINDINGS, "dtype": dtype, "threads": threads}), kernel, "sm_90")
+        for dtype, threads in names
+    ]
 
 
 def test_many_keep_their_order_and_their_errors(make_kernel, cache, texts):
@@ -182,7 +205,10 @@ def test_builders_of_the_same_thing_agree(make_kernel, cache):
     kernel = make_kernel()
     (job,) = jobs_of(kernel, ("f32", 32))
     results = []
-    threads = [threading.Thread(target=lambda: results.append(build_cubin(job.rendered, kernel, "sm_90", cache))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: results.append(build_cubin(job.rendered, kernel, "sm_90", cache)))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -212,17 +238,19 @@ def test_an_interrupt_leaves_whole_entries_only(make_kernel, tmp_path):
         from specforge.kernel.render import render
         from specforge.spec.interface import find_kernel
         kernel = find_kernel("math/scale", (Path({str(kernel.folder.parents[2])!r}),))
-        jobs = [Job(render(kernel, dict(factor=f, dtype=d, threads=t)), kernel, a)
-                for f in (2, 3) for d in ("f32", "f16", "bf16") for t in (32, 64, 128) for a in ("sm_90", "sm_89", "sm_120")]
+        jobs = [Job(render(kernel, dict(factor=f, dtype=d, threads=t)), kernel, arch)
+                for f in (2, 3) for d in ("f32", "f16", "bf16") for t in (32, 64, 128)
+                for arch in ("sm_90", "sm_89", "sm_120")]
         try:
             build_all(jobs, Cache(Path("cache")), threads=2, progress=lambda done, total: print(done, flush=True))
         except KeyboardInterrupt:
             print("interrupted", flush=True)
     """
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "1\n"
-    process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=60)[0].split()
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "1\n"
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=60)[0].split()
     assert rest[-1] == "interrupted"
     assert len(rest) < 54
     cache = Cache(tmp_path / "cache")
@@ -231,7 +259,9 @@ def test_an_interrupt_leaves_whole_entries_only(make_kernel, tmp_path):
     assert all(cache.find(name) is not None for name in names)
 
 
-@pytest.mark.skipif(cheap_identity() is None, reason="the compiler comes from an installed toolkit, which has to be asked")
+@pytest.mark.skipif(
+    cheap_identity() is None, reason="the compiler comes from an installed toolkit, which has to be asked"
+)
 def test_a_warm_hit_is_quick_and_loads_no_cuda(make_kernel, tmp_path):
     kernel = make_kernel()
     build(kernel, Cache(tmp_path / "cache"))
@@ -251,15 +281,21 @@ def test_a_warm_hit_is_quick_and_loads_no_cuda(make_kernel, tmp_path):
             times.append(time.perf_counter() - start)
         print(sorted(times)[10], any(name.split(".")[0] == "cuda" for name in sys.modules))
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     seconds, loaded = done.stdout.split()
     assert float(seconds) < 0.005
     assert loaded == "False"
 
 
 @pytest.mark.parametrize("missing", ["cuda.bindings", "nvidia"])
-def test_a_missing_compiler_has_a_way_out(make_kernel, tmp_path, missing):
-    kernel = make_kernel()
+def test_a_missing_compiler_has_a_way_out(tmp_path, missing):
     code = f"""
         import sys
         from pathlib import Path
@@ -279,7 +315,14 @@ def test_a_missing_compiler_has_a_way_out(make_kernel, tmp_path, missing):
         except SpecForgeError as error:
             print(error)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "SF701" in done.stdout
     assert "pip install" in done.stdout
 
@@ -287,7 +330,10 @@ def test_a_missing_compiler_has_a_way_out(make_kernel, tmp_path, missing):
 @pytest.mark.parametrize("identity", list_kernels((shipped(),)))
 def test_shipped_kernels_compile_without_spills(identity, cache):
     kernel = find_kernel(identity, (shipped(),))
-    chosen = {name: (kernel.file.parameters.get(name) or kernel.file.tunables[name]).domain.listed[-1] for name in kernel.compile_names()}
+    chosen = {
+        name: (kernel.file.parameters.get(name) or kernel.file.tunables[name]).domain.listed[-1]
+        for name in kernel.compile_names()
+    }
     start = time.monotonic()
     binary = build_cubin(render(kernel, chosen), kernel, "sm_120", cache)
     assert time.monotonic() - start < 30

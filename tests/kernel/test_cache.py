@@ -56,7 +56,9 @@ DAMAGES = {
     "half a meta": lambda folder: (folder / "meta.json").write_bytes((folder / "meta.json").read_bytes()[:40]),
     "a changed fact": damage_fact,
     "meta of another shape": lambda folder: (folder / "meta.json").write_text("[1]"),
-    "meta with odd values": lambda folder: (folder / "meta.json").write_text(json.dumps({"facts": 1, "files": 2, "sha256": 3})),
+    "meta with odd values": lambda folder: (folder / "meta.json").write_text(
+        json.dumps({"facts": 1, "files": 2, "sha256": 3})
+    ),
     "binary meta": lambda folder: (folder / "meta.json").write_bytes(b"\xff\xfe\x00"),
 }
 

@@ -32,9 +32,9 @@ def test_a_change_anywhere_changes_the_digests(folders, name):
 
 
 def test_a_change_elsewhere_does_not(folders):
-    before = local_headers('#include <a.cuh>\n', folders)
+    before = local_headers("#include <a.cuh>\n", folders)
     (folders[1] / "other.cuh").write_text("int more;\n")
-    assert local_headers('#include <a.cuh>\n', folders) == before
+    assert local_headers("#include <a.cuh>\n", folders) == before
     assert before
 
 

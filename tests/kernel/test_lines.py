@@ -13,7 +13,7 @@ from specforge.kernel.render import render
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 
-# Each block is template lines; `@` becomes the line's own number, so that the preprocessor can be asked whether it agrees.
+# Each block is template lines; `@` becomes the line's own number, so that the preprocessor can be asked to agree.
 BLOCKS = {
     "plain": ["L@ __LINE__"],
     "blank": ["", "L@ __LINE__"],
@@ -25,7 +25,14 @@ BLOCKS = {
     "stripping": ["{% if factor > 1 -%}", "", "  L@ __LINE__", "{%- endif %}", "", "L@ __LINE__"],
     "loop": ["{% for i in range(3) %}", "L@ __LINE__", "x{{ i }}", "", "{% endfor %}"],
     "comment": ["{# of", "  two lines #}", "L@ {# here #} __LINE__"],
-    "macro": ["{% macro twice(n) %}", "L@ __LINE__", "{{ n }} L@ __LINE__", "{% endmacro %}", "{{ twice(2) }}", "L@ __LINE__"],
+    "macro": [
+        "{% macro twice(n) %}",
+        "L@ __LINE__",
+        "{{ n }} L@ __LINE__",
+        "{% endmacro %}",
+        "{{ twice(2) }}",
+        "L@ __LINE__",
+    ],
     "inline macro": ["{% macro plus(n) %}{{ n }} + 1{% endmacro %}{{ plus(2) }} L@ __LINE__"],
     "block": ["{% set text %}", "L@ __LINE__", "", "L@ __LINE__", "{% endset %}", "{{ text }}"],
     "raw": ["{% raw %}", "L@ __LINE__ {{", "{% endraw %}"],
@@ -76,7 +83,9 @@ def test_every_line_of_shipped_text_maps_back(make_kernel, texts):
 
 
 def test_included_templates_have_their_own_lines(make_kernel, texts):
-    template = texts["template"].replace("{# a comment\n", '{% include "part.j2" %}\n{% include "shared.j2" %}\n{# a comment\n')
+    template = texts["template"].replace(
+        "{# a comment\n", '{% include "part.j2" %}\n{% include "shared.j2" %}\n{# a comment\n'
+    )
     kernel = make_kernel(template=template, files={"part.j2": "\nint part;\n"}, include={"shared.j2": "int shared;\n"})
     rendered = render(kernel, {"factor": 2, "dtype": "f32", "threads": 32})
     places = dict(zip(rendered.text.split("\n"), read_places(rendered.text), strict=True))
@@ -96,5 +105,5 @@ def test_the_text_does_not_depend_on_where_the_checkout_lies(make_kernel, tmp_pa
 
 
 def test_control_characters_are_refused(make_kernel, texts):
-    with pytest.raises(SpecForgeError, match="SF501.*control characters"):
+    with pytest.raises(SpecForgeError, match=r"SF501.*control characters"):
         render(make_kernel(template=texts["template"] + "\x02x:1\x03"), {"factor": 2, "dtype": "f32", "threads": 32})

@@ -76,10 +76,20 @@ def test_the_header_of_nvidia_agrees_on_a_grid(judge, name):
     shared, dynamic = (0, 1, 128, 5000, 20992, 49152), (0, 4096, 30000, 51200, 100000, 101376, 116736, 232448)
     blocks = (1, 32, 33, 64, 96, 128, 192, 256, 320, 384, 512, 768, 1000, 1024)
     points = list(itertools.product(registers, shared, (0, 1, 2, 16), dynamic, blocks))[::7]
-    properties = f"{device.match.compute_capability} {facts.warps_per_multiprocessor.value} {facts.registers_per_multiprocessor.value} {int(facts.shared_per_multiprocessor.value)} {int(facts.shared_per_block.value)} {facts.multiprocessors.value}"
+    numbers = (
+        facts.warps_per_multiprocessor.value,
+        facts.registers_per_multiprocessor.value,
+        int(facts.shared_per_multiprocessor.value),
+        int(facts.shared_per_block.value),
+        facts.multiprocessors.value,
+    )
+    properties = " ".join(map(str, (device.match.compute_capability, *numbers)))
     asked = "\n".join(" ".join(map(str, point)) for point in points)
     said = subprocess.run([judge, properties], input=asked, capture_output=True, text=True, check=True).stdout.split()
-    ours = [occupancy(taken(regs, static, barriers), launch(block, extra), device).blocks for regs, static, barriers, extra, block in points]
+    ours = [
+        occupancy(taken(regs, static, barriers), launch(block, extra), device).blocks
+        for regs, static, barriers, extra, block in points
+    ]
     wrong = [(point, int(his), mine) for point, his, mine in zip(points, said, ours, strict=True) if int(his) != mine]
     assert wrong == []
     assert len(set(ours)) > 10
@@ -95,7 +105,7 @@ def test_the_header_of_nvidia_agrees_on_a_grid(judge, name):
         (16, 100_000, 256, 2, 0.25, "shared memory"),
     ],
 )
-def test_known_values_of_an_h100(registers, shared, block, blocks, share, limit):
+def test_known_values_of_an_h100(*, registers, shared, block, blocks, share, limit):
     found = occupancy(taken(registers), launch(block, shared), device_file("h100_sxm"))
     assert (found.blocks, found.share) == (blocks, share)
     assert limit in found.limited_by
@@ -125,7 +135,9 @@ def test_what_the_card_would_refuse_is_said_beforehand(make_kernel, launched, re
 
     kernel = make_kernel()
     planned = plan(kernel, {"count": 12, "factor": 2, "dtype": "f32"}, {"threads": 32})
-    found = check_launches(kernel, dataclasses.replace(planned, launches=(launched,)), {"f": resources}, device_file("rtx5090"))
+    found = check_launches(
+        kernel, dataclasses.replace(planned, launches=(launched,)), {"f": resources}, device_file("rtx5090")
+    )
     if key is None:
         assert found == []
         return

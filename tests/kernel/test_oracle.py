@@ -7,7 +7,9 @@ from specforge.kernel.oracle import check_reference
 
 def test_a_good_reference_gives_nothing(make_kernel, texts):
     assert check_reference(make_kernel()) == []
-    helper = "import math\n\n\ndef half(a):\n    return a / math.sqrt(4)\n\n\n" + texts["reference"].replace("return {", "if factor:\n        pass\n    return {")
+    helper = "import math\n\n\ndef half(a):\n    return a / math.sqrt(4)\n\n\n" + texts["reference"].replace(
+        "return {", "if factor:\n        pass\n    return {"
+    )
     assert check_reference(make_kernel(reference=helper)) == []
 
 
@@ -33,12 +35,18 @@ def test_a_good_reference_gives_nothing(make_kernel, texts):
         ('{"y"', '{**{}, "y"', "not a plain text", 5, None),
         ('{"y"', '{x.name: 1, "y"', "not a plain text", 5, None),
         ("    return {", "    if factor:\n        return x\n    return {", "other than a dict display", 6, None),
-        ("    return {", "    if factor:\n        return {'y': x}\n    return {", "does not return 'y_magnitude'", 6, None),
+        (
+            "    return {",
+            "    if factor:\n        return {'y': x}\n    return {",
+            "does not return 'y_magnitude'",
+            6,
+            None,
+        ),
         ("    return {", "    result = {", "returns nothing", 4, None),
         ("def reference(", "def reference((", "not valid Python", 4, None),
     ],
 )
-def test_faults_have_a_place(make_kernel, texts, old, new, message, line, value):
+def test_faults_have_a_place(make_kernel, texts, *, old, new, message, line, value):
     assert old in texts["reference"]
     kernel = make_kernel(reference=texts["reference"].replace(old, new, 1))
     found = [diagnostic for diagnostic in check_reference(kernel) if message in diagnostic.message]
@@ -51,7 +59,9 @@ def test_a_magnitude_without_a_conditioned_tolerance_is_needless(make_kernel, te
     kernel = make_kernel(yaml=texts["yaml"].replace(', conditioned: "roundoff(f32)"', ""))
     (found,) = check_reference(kernel)
     assert "no `conditioned` part" in found.message
-    exact = make_kernel(yaml=texts["yaml"].replace('{relative: "2 * roundoff(dtype)", conditioned: "roundoff(f32)"}', "exact"))
+    exact = make_kernel(
+        yaml=texts["yaml"].replace('{relative: "2 * roundoff(dtype)", conditioned: "roundoff(f32)"}', "exact")
+    )
     assert len(check_reference(exact)) == 1
 
 
@@ -62,5 +72,7 @@ def test_the_nearest_names_are_offered(make_kernel, texts):
 
 
 def test_returns_of_inner_functions_are_not_its_own(make_kernel, texts):
-    inner = texts["reference"].replace("    return {", "    def inner(a):\n        return a\n    for _ in []:\n        pass\n    return {")
+    inner = texts["reference"].replace(
+        "    return {", "    def inner(a):\n        return a\n    for _ in []:\n        pass\n    return {"
+    )
     assert check_reference(make_kernel(reference=inner)) == []

@@ -64,7 +64,11 @@ def test_names_are_checked_even_where_the_branch_is_not_taken(make_kernel, texts
 
 
 def test_locals_of_a_template_are_no_undeclared_names(make_kernel, texts):
-    template = USES_ALL + "{% set a = 1 %}{% for i in range(a) %}{{ i }}{{ loop.last }}{% endfor %}{% macro m(x) %}{{ x }}{% endmacro %}{{ m(2) }}"
+    template = (
+        USES_ALL
+        + "{% set a = 1 %}{% for i in range(a) %}{{ i }}{{ loop.last }}{% endfor %}"
+        + "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(2) }}"
+    )
     assert render(make_kernel(template=template), BINDINGS).text.endswith("0true2")
 
 
@@ -78,7 +82,9 @@ def test_every_unused_compile_name_stands_at_its_key(make_kernel, texts):
 
 
 def test_an_included_template_uses_and_misuses_names(make_kernel, texts):
-    yes = make_kernel(template='{% include "part.j2" %}\n{{ dtype }}', files={"part.j2": "{{ threads }} {{ factor }}\n"})
+    yes = make_kernel(
+        template='{% include "part.j2" %}\n{{ dtype }}', files={"part.j2": "{{ threads }} {{ factor }}\n"}
+    )
     assert "32 2" in render(yes, BINDINGS).text
     no = make_kernel(template=USES_ALL + '{% include "part.j2" %}', files={"part.j2": "\n{{ fector }}\n"})
     (found,) = diagnose(no)
@@ -164,18 +170,30 @@ def test_texts_with_lines_compare_as_they_read(make_kernel, texts):
 
 
 def test_a_call_block_hands_over_its_body(make_kernel, texts):
-    template = USES_ALL + "{% macro wrap(n) %}[{{ caller(n + 1) }}]{% endmacro %}{% call(i) wrap(1) %}{{ i }}{% endcall %}"
+    template = (
+        USES_ALL + "{% macro wrap(n) %}[{{ caller(n + 1) }}]{% endmacro %}{% call(i) wrap(1) %}{{ i }}{% endcall %}"
+    )
     assert "[2]" in render(make_kernel(template=template), BINDINGS).text
 
 
 def test_an_import_reads_no_bindings_but_works_with_arguments(make_kernel, texts):
     template = USES_ALL + '{% import "m.j2" as m %}{{ m.twice(factor) }}'
-    assert "4" in render(make_kernel(template=template, files={"m.j2": "{% macro twice(n) %}{{ 2 * n }}{% endmacro %}"}), BINDINGS).text
+    assert (
+        "4"
+        in render(
+            make_kernel(template=template, files={"m.j2": "{% macro twice(n) %}{{ 2 * n }}{% endmacro %}"}), BINDINGS
+        ).text
+    )
     kernel = make_kernel(template=template, files={"m.j2": "{% macro twice(n) %}{{ factor * n }}{% endmacro %}"})
     (found,) = diagnose(kernel)
     assert (found.code, found.position.file.name) == ("SF502", "m.j2")
 
 
 def test_importing_the_room_is_light():
-    code = "import sys, specforge.kernel.render, specforge.kernel.build, specforge.kernel.agreement; print([m for m in ('jinja2', 'numpy', 'cuda', 'hypothesis') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, specforge.kernel.render, specforge.kernel.build, specforge.kernel.agreement; "
+        "print([name for name in ('jinja2', 'numpy', 'cuda', 'hypothesis') if name in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

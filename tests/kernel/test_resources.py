@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from specforge.kernel.cubin import launch_bounds, loadable_bytes, read_sections
@@ -18,8 +20,8 @@ extern "C" __global__ void shared(float* a) {
 
 extern "C" __global__ void __launch_bounds__(96) stack(float* a, int n) {
   float local[64];
-  for (int i = 0; i < 64; ++i) local[i] = a[i];
-  a[n] = local[n];
+  for (int i = 0; i < 64; ++i) local[(i * n) % 64] = a[i];
+  a[n] = local[n % 64];
 }
 
 extern "C" __global__ void __launch_bounds__(1024, 2) spill(const float* a, float* b) {
@@ -43,7 +45,7 @@ extern "C" __global__ void calls(float* a, int n) { a[n] = inner(a, n) + inner(a
 
 @pytest.fixture(scope="module")
 def compiled():
-    return compile_source(SOURCE, "source.cu", "sm_90", ())
+    return compile_source(SOURCE, Path("source.cu"), "sm_90", ())
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,9 @@ def test_debug_sections_do_not_count(compiled):
     assert kept < loadable_bytes(compiled.cubin) < len(compiled.cubin)
 
 
-@pytest.mark.parametrize("damage", [lambda c: b"", lambda c: b"not an elf", lambda c: c[:64], lambda c: c[:40] + b"\xff" * 24 + c[64:]])
+@pytest.mark.parametrize(
+    "damage", [lambda c: b"", lambda c: b"not an elf", lambda c: c[:64], lambda c: c[:40] + b"\xff" * 24 + c[64:]]
+)
 def test_what_is_no_cubin_is_refused(compiled, damage):
     with pytest.raises(ValueError, match="ELF"):
         read_sections(damage(compiled.cubin))
@@ -107,4 +111,11 @@ ptxas info    : Compile time = 3.9 ms
 
 def test_the_report_is_read_number_by_number():
     taken = parse_resources(LOG, {"f": 64})["f"]
-    assert (taken.registers, taken.spill_bytes, taken.stack_bytes, taken.static_shared_bytes, taken.barriers, taken.max_threads) == (16, 32, 8, 128, 2, 64)
+    assert (
+        taken.registers,
+        taken.spill_bytes,
+        taken.stack_bytes,
+        taken.static_shared_bytes,
+        taken.barriers,
+        taken.max_threads,
+    ) == (16, 32, 8, 128, 2, 64)

@@ -73,7 +73,8 @@ def test_what_is_no_entry(text):
 
 
 def test_no_arguments_and_offsets():
-    text = 'extern "C" __global__ void f() {}\nextern "C" __global__ void g(void) {}\nextern "C" __global__ void h(int n) {}'
+    heads = ("f()", "g(void)", "h(int n)")
+    text = "\n".join(f'extern "C" __global__ void {head} {{}}' for head in heads)
     entries = parse_entries(text)
     assert [len(entry.arguments) for entry in entries.values()] == [0, 0, 1]
     assert text[entries["h"].offset] == "h"

@@ -63,7 +63,7 @@ def record_of(
     targets = [target for item in chosen for target in item.targets]
     judgements = judge(targets, evidence, until=until, today=TODAY)
     cases = [case for item in chosen for case in item.cases]
-    undecided = any(entry.out_of_time for entry in fuzz)
+    undecided = any(entry.examples == 0 for entry in fuzz)
     status = status_of(judgements, evidence.values(), selected=bool(cases), undecided=undecided)
     if any(entry.failure for entry in fuzz):
         status = type(status).WRONG
@@ -334,10 +334,17 @@ def missed() -> Record:
 
 
 def out_of_time() -> Record:
-    """Fuzzing was cut short: status 4 even with --until verify."""
+    """Fuzzing was cut short: said, and status 0, for it proves what it ran."""
     spec = spec_at(SAMPLE)
     cut = fuzzed("attention/flash_decode", examples=61, seconds=60.0, out_of_time=True)
     return record_of(spec, clean_evidence(spec), until="verify", fuzz=(cut, CLEAN[1]))
+
+
+def idle() -> Record:
+    """Fuzzing ran nothing at all: status 4 even with --until verify."""
+    spec = spec_at(SAMPLE)
+    nothing = fuzzed("attention/flash_decode", examples=0, variants=0, seconds=60.0, out_of_time=True, covered={})
+    return record_of(spec, clean_evidence(spec), until="verify", fuzz=(nothing, CLEAN[1]))
 
 
 def built() -> Record:
@@ -364,6 +371,7 @@ SAMPLES: dict[str, Callable[[], Record]] = {
     "verified": verified,
     "missed": missed,
     "out_of_time": out_of_time,
+    "idle": idle,
     "built": built,
     "empty": empty,
 }

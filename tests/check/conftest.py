@@ -1,0 +1,59 @@
+"""Whole commands: in this process, in a folder of their own, with the compile cache shared and everything else apart."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from specforge.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended; `text` is standard output, `errors` standard error."""
+
+    status: int
+    text: str
+    errors: str
+
+
+@pytest.fixture
+def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder. Compiled binaries are found by content, so tests may share them; failures they may not."""
+    folder = tmp_path / "home"
+    state = folder / ".specforge"
+    state.mkdir(parents=True)
+    shared = tmp_path_factory.getbasetemp().parent / "specforge-cache"
+    shared.mkdir(exist_ok=True)
+    (state / "cache").symlink_to(shared)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("SPECFORGE_STATE", raising=False)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.setenv("SPECFORGE_JOBS", "1")
+    return folder
+
+
+@pytest.fixture
+def copy(home: Path) -> Path:
+    """The working folder with the repository's own specs and kernels in it."""
+    for name in ("specs", "kernels"):
+        shutil.copytree(ROOT / name, home / name)
+    return home
+
+
+@pytest.fixture
+def specforge() -> Callable[..., Ended]:
+    """Run a command line in this process; whatever is raised beyond an exit status fails the test."""
+
+    def run(*arguments: str) -> Ended:
+        result = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+        return Ended(result.exit_code, result.stdout, result.stderr)
+
+    return run
