@@ -176,7 +176,7 @@ def _parse(text: str) -> ast.expr:
             warnings.simplefilter("error")  # `1if x else 2` and its like
             tree = ast.parse(line.strip(" "), mode="eval").body
     except SyntaxError as error:
-        offset = indent + max(0, (error.offset or 1) - 1)
+        offset = indent + max(0, (error.offset or len(line.strip(" "))) - 1)
         raise ExpressionError(
             "SF301", f"cannot parse the expression: {error.msg}", min(offset, len(text) - 1)
         ) from None

@@ -28,7 +28,8 @@ _EXAMPLES = {
     "tok/s": "130 tok/s",
     "%": "80 %",
 }
-_SHAPE = re.compile(r"\s*([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%µ/]*)\s*\Z")
+_SHAPE = re.compile(r"\s*([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%µμ/]*)\s*\Z", re.ASCII)
+"""Both signs for micro: U+00B5 and the Greek letter."""
 
 
 class QuantityError(ValueError):
@@ -64,7 +65,7 @@ def _scale(prefix: str, text: str, unit: str) -> float:
     from quantiphy import QuantiPhyError, Quantity
 
     try:
-        scaled = Quantity(f"1 {prefix}{unit}")
+        scaled = Quantity(f"1 {prefix.replace('μ', 'µ')}{unit}")
     except QuantiPhyError:
         scaled = None
     if scaled is None or scaled.units != unit:
@@ -78,7 +79,7 @@ def format_quantity(value: float, unit: str) -> str:
         return f"{value * 100:.4g} %"
     if unit == "1":
         return f"{value:g}"
-    if unit == "B" and value == int(value) and abs(value) < 1e5:
+    if unit == "B" and abs(value) < 1e5 and value == int(value):
         return f"{int(value)} B"
     if unit == "tok/s":
         return f"{value:.4g} tok/s"

@@ -65,17 +65,24 @@ def comparisons(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 expressions = st.recursive(numbers, arithmetic, max_leaves=12)
 
 
+def outcome(text: str) -> object:
+    """The value of an expression, or its fault."""
+    try:
+        return Expression(text).evaluate(NAMES)
+    except ExpressionError as error:
+        return error
+
+
 @given(st.one_of(expressions, comparisons(expressions)))
 def test_agrees_with_python(text):
     try:
-        want = eval(text, ENVIRONMENT)  # noqa: S307 - text from the grammar above
+        want = eval(text, ENVIRONMENT)
     except (ZeroDivisionError, OverflowError, ValueError, TypeError):
         want = None
-    try:
-        got = Expression(text).evaluate(NAMES)
-    except ExpressionError as error:
-        assert error.code in ("SF304", "SF305")
-        assert 0 <= error.offset < len(text)
+    got = outcome(text)
+    if isinstance(got, ExpressionError):
+        assert got.code in ("SF304", "SF305")
+        assert 0 <= got.offset < len(text)
         # Refused where Python fails, or where anything on the way leaves 64 bits: Python only sees the end of it.
         assert want is None or leaves_range(text)
     else:
@@ -86,20 +93,15 @@ def test_agrees_with_python(text):
 
 def leaves_range(text: str) -> bool:
     """Whether a part of the expression is beyond 64 bits, not finite, or not computable at all."""
-    for node in ast.walk(ast.parse(text, mode="eval")):
-        if isinstance(node, ast.expr) and not isinstance(node, ast.Call | ast.Name):
-            part = ast.unparse(node)
-        elif isinstance(node, ast.Call):
-            part = ast.unparse(node)
-        else:
+    inside = set(NAMES) | set(PYTHON)
+    for node in ast.walk(ast.parse(text, mode="eval").body):
+        if not isinstance(node, ast.expr) or ast.unparse(node) in inside:
             continue
         try:
-            value = eval(part, ENVIRONMENT)  # noqa: S307 - text from the grammar above
+            value = eval(ast.unparse(node), ENVIRONMENT)
         except (ZeroDivisionError, OverflowError, ValueError, TypeError):
             return True
         if isinstance(value, complex) or not math.isfinite(value) or (isinstance(value, int) and abs(value) >= 2**63):
-            return True
-        if isinstance(node, ast.Call) and any(isinstance(eval(ast.unparse(a), ENVIRONMENT), bool) for a in node.args):  # noqa: S307
             return True
     return False
 
@@ -157,7 +159,7 @@ def test_an_undeclared_name_is_found_without_evaluating():
 
 @pytest.mark.parametrize("text", ["renormalise == true", "false"])
 def test_yaml_spellings_of_truth_are_explained(text):
-    with pytest.raises(ExpressionError, match="write (True|False)"):
+    with pytest.raises(ExpressionError, match=r"write (True|False)"):
         Expression(text).check_names({"renormalise"})
 
 
@@ -204,11 +206,11 @@ def test_conditions_short_circuit():
         ("1 +", "SF301", 2),
         ("(1", "SF301", 0),
         ("1 + + )", "SF301", 6),
-        ("a b", "SF301", 0),
+        ("a b", "SF301", 2),
         ("batch ≥ 1", "SF301", 6),
         ("'\\x41'", "SF301", 1),
         ("1if batch else 2", "SF301", 0),
-        ("batch = 4", "SF301", 0),
+        ("batch = 4", "SF301", 6),
         ("x := 4", "SF301", 2),
         ("a; b", "SF301", 1),
         ("lambda: 1", "SF302", 0),
@@ -283,12 +285,11 @@ def test_a_wrong_function_names_the_right_ones():
 
 @given(st.text(alphabet="batchx01.+-*/%()<>=!,'\" \n[]{}:;\\@~&|^eE_", max_size=40))
 def test_any_text_is_a_value_or_a_fault_inside_the_text(text):
-    try:
-        Expression(text).evaluate(NAMES)
-    except ExpressionError as error:
-        assert error.code in ("SF301", "SF302", "SF303", "SF304", "SF305")
-        assert 0 <= error.offset <= max(0, len(text) - 1)
-        assert error.message
+    got = outcome(text)
+    if isinstance(got, ExpressionError):
+        assert got.code in ("SF301", "SF302", "SF303", "SF304", "SF305")
+        assert 0 <= got.offset <= max(0, len(text) - 1)
+        assert got.message
 
 
 # --- hostile inputs ---------------------------------------------------------------------------------------------------
@@ -299,7 +300,7 @@ HOSTILE = {
     "signs": "-" * 1999 + "1",
     "nots": "not " * 499 + "True",
     "long sum": "1" + " + 1" * 499,
-    "long comparison": "1" + " < 2" * 499,
+    "long comparison": "1" + " < 2" * 498 + " < a",
     "long dots": "a" + ".a" * 999,
     "long name": "a" * 2000,
     "many digits": "9" * 2000,

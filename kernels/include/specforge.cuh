@@ -11,6 +11,14 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+// NVRTC has no <math.h>; the host has, so both compile the same source.
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+#ifndef NAN
+#define NAN __int_as_float(0x7fffffff)
+#endif
+
 // Declares `T* const name`: the launch's dynamic shared memory, aligned to 16 bytes. One block of memory per launch, so a
 // kernel that needs several arrays splits one declaration by offsets.
 #define DYNAMIC_SHARED(T, name)                                                                \

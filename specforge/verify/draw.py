@@ -4,8 +4,8 @@ Every example takes the same sequence of numbers, each from 0 upward, and smalle
 failing ones shrink well. A range is cut into ascending cells, each edge and its neighbours in cells of their own, the
 rest by powers of two, and the edges weigh about as much as all the rest. Parameters are drawn in random order, each
 below the value at which the case would cost more than the cap with those still undrawn at their least: large values
-are met with the others small, and next to nothing is rejected. Half the examples stay below a 64th of the cap and one
-in eight may reach it, so that large cases cost no more time than small ones together.
+are met with the others small, and next to nothing is rejected. Most examples stay below a 64th of the cap and one in
+forty may reach it, so that large cases cost no more time than small ones together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Cell = tuple[Any, ...]
 OFFSETS = (0, 0, 0, 16, 32, 48, 64, 128, 240)
 SCHEDULES = 1 << 16
 SEEDS = 1 << 32
-SHARES = (256, 256, 64, 64, 64, 16, 16, 1)
+SHARES = (256,) * 16 + (64,) * 14 + (16,) * 8 + (4, 1)
 """The cap of an example is the whole cap divided by one of these."""
 RANKS = 1 << 40
 """A value is drawn as its rank among this many, so that the choice stays the same number whatever bounds its value."""
@@ -72,6 +72,34 @@ class Drawer:
                 values[name] = listed[place - 1]
         offset = OFFSETS[number(len(OFFSETS) - 1)]
         return index, Example(parameters, tunables, values, number(SEEDS - 1), number(SCHEDULES), offset)
+
+    def extremes(self) -> list[tuple[int, Example]]:
+        """The least case, and each launch parameter at its largest with the others at their least, where the cap allows it.
+
+        Each in the variant that is cheapest to emulate: what random draws meet only now and then.
+        """
+        index = min(range(len(self.variants)), key=lambda place: self.cost(self._fixed(place), self.variants[place]))
+        found = [self._fixed(index)]
+        for name in self._launch:
+            found.append({**found[0], name: max(self._launch[name].domain.edges(), key=_order)})
+        return [
+            (index, Example({name: case[name] for name in self.kernel.file.parameters}, self._compiled(case, index)))
+            for case in found
+            if self._holds(case, None) and self.cost(case, self.variants[index]) <= self.cap
+        ]
+
+    def _compiled(self, parameters: Mapping[str, Scalar], place: int) -> dict[str, Scalar]:
+        """The compile tunables of a variant that differ from their defaults."""
+        known = {**self.device, **parameters}
+        return {
+            name: self.variants[place][name]
+            for name, tunable in self.kernel.file.tunables.items()
+            if tunable.bind == "compile" and self.variants[place][name] != tunable.default.evaluate(known)
+        }
+
+    def _fixed(self, place: int) -> dict[str, Scalar]:
+        known = self.kernel.file.parameters
+        return {**self._least, **{name: value for name, value in self.variants[place].items() if name in known}}
 
     def _parameters(self, variant: Mapping[str, Scalar], cap: float, number: Number) -> dict[str, Scalar] | None:
         fixed = {name: value for name, value in variant.items() if name in self.kernel.file.parameters}
@@ -180,6 +208,11 @@ def _pick(cells: Sequence[Cell], rank: int) -> Scalar:
 
 def _tunable_cells(domain: Domain) -> Sequence[Cell]:
     return [(value,) for value in domain.listed] or slots(domain.low, domain.high, ())
+
+
+def _order(value: Scalar) -> tuple[bool, Scalar]:
+    """Numbers by size; texts after them."""
+    return isinstance(value, str), value
 
 
 def _least(domain: Domain) -> Scalar:

@@ -81,7 +81,9 @@ def fuzz(
     )
     repaired = session.replay(known_failures)
     if session.failure is None and examples > 0:
-        _search(session, Drawer(kernel, [variant for variant, _ in ordered], cap, session.device), seed)
+        drawer = Drawer(kernel, [variant for variant, _ in ordered], cap, session.device)
+        session.attempt(drawer.extremes())
+        _search(session, drawer, seed)
     return FuzzReport(
         kernel=kernel.identity,
         backend=backend,

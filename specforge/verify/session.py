@@ -91,6 +91,17 @@ class Session:
             repaired.append(example)
         return tuple(repaired)
 
+    def attempt(self, chosen: Sequence[tuple[int, Example]]) -> None:
+        """Run examples that nobody drew, up to the first that fails: a search that follows looks for a simpler one."""
+        try:
+            for variant, example in chosen:
+                if not self.execute(variant, example).passed:
+                    break
+        except Stop:
+            return
+        except Carry as carried:
+            raise carried.error from None
+
     def reject(self) -> None:
         """Note a drawn case that satisfies no constraint; too many of them, and none that does, end the search."""
         self.rejected += 1

@@ -40,8 +40,8 @@ def test_examples_of_shipped_kernels(identity: str) -> None:
 
 
 def test_ends_edges_and_large_values_are_met(blend: Kernel) -> None:
-    examples = [example for _, example in sample(blend, 1e6, 600)]
-    assert len(examples) == 600
+    examples = [example for _, example in sample(blend, 1e6, 2400)]
+    assert len(examples) == 2400
     widths = [example.parameters["width"] for example in examples]
     assert {1, 2, 3, 62, 63, 64, 65, 66} <= set(widths)
     assert max(widths) > 50_000
@@ -80,3 +80,20 @@ def test_ranks_ascend(high: int, one: int, other: int) -> None:
 def test_every_value_has_a_rank() -> None:
     cells = slots(1, 300, (64,))
     assert {_pick(cells, rank) for rank in range(0, RANKS, RANKS // 20_000)} == set(range(1, 301))
+
+
+def test_extremes_meet_both_ends_of_every_range_in_the_cheapest_variant() -> None:
+    kernel = find_kernel("attention/flash_decode", (shipped(),))
+    variants = cover(kernel, [], 0)
+    found = Drawer(kernel, variants, 6e8, {"device.multiprocessors": 170}).extremes()
+    assert {variants[place]["head_dim"] for place, _ in found} == {64}
+    assert {(example.parameters["batch"], example.parameters["context"]) for _, example in found} == {(1, 1), (64, 1), (1, 262144)}
+    small = Drawer(kernel, variants, 1e6, {"device.multiprocessors": 170}).extremes()
+    assert (1, 262144) not in {(example.parameters["batch"], example.parameters["context"]) for _, example in small}
+
+
+def test_extremes_name_the_compile_tunables_that_their_binary_has() -> None:
+    kernel = find_kernel("moe/router_topk", (shipped(),))
+    variants = cover(kernel, [], 0)
+    for place, example in Drawer(kernel, variants, 6e8, {}).extremes():
+        assert {**{"warps": 4}, **example.tunables} == {"warps": variants[place]["warps"]}

@@ -46,7 +46,7 @@ def test_a_right_kernel_passes(search) -> None:
     assert report.covered["dtype"] == "all of f32, bf16, f16"
     assert report.covered["width"].endswith("of 1..65536")
     assert report.covered["width"].startswith("1..")
-    assert report.variants == 3
+    assert report.variants == 6
 
 
 def scaled(case: Plan, outputs: Outputs, schedule: int) -> None:

@@ -98,18 +98,23 @@ class EmulatedModule:
                 fault_thread if inside and kind != "shared" else None,
             )
 
-    def _check_arguments(self, entry: str, values: Sequence[ctypes._SimpleCData[Any]]) -> None:
+    def parameters(self, entry: str) -> list[tuple[str, int]]:
+        """Kind and bytes of each parameter: `p` a pointer, `i` an integer, `f` floating point, `x` any other type."""
         describe = getattr(self._library, f"specforge_emulator_signature_{entry}")
         describe.restype = ctypes.c_char_p
         signature = describe().decode()
         count = len(signature) // 2
-        if len(values) != count:
-            raise TypeError(f"{entry} takes {count} arguments, not {len(values)}")
-        for position, (kind, size, value) in enumerate(zip(signature[:count], signature[count:], values, strict=True)):
+        return [(kind, ord(size) - ord("0")) for kind, size in zip(signature[:count], signature[count:], strict=True)]
+
+    def _check_arguments(self, entry: str, values: Sequence[ctypes._SimpleCData[Any]]) -> None:
+        parameters = self.parameters(entry)
+        if len(values) != len(parameters):
+            raise TypeError(f"{entry} takes {len(parameters)} arguments, not {len(values)}")
+        for position, ((kind, size), value) in enumerate(zip(parameters, values, strict=True)):
             given = _kind(value)
-            if (kind, ord(size) - ord("0")) != (given, ctypes.sizeof(value)):
+            if (kind, size) != (given, ctypes.sizeof(value)):
                 raise TypeError(
-                    f"argument {position} of {entry} is {_NAMES[kind]} of {ord(size) - ord('0')} bytes, "
+                    f"argument {position} of {entry} is {_NAMES[kind]} of {size} bytes, "
                     f"not {_NAMES[given]} of {ctypes.sizeof(value)}"
                 )
 

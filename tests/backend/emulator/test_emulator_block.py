@@ -7,7 +7,7 @@ from specforge.backend.emulator.module import EmulationFault
 
 SOURCE = r"""
 template <int N> __device__ inline float block_total(float x) {
-  __shared__ float part[N];
+  __shared__ alignas(N * 4) float part[N];
   for (int o = 16; o; o >>= 1) x += __shfl_xor_sync(0xffffffffu, x, o);
   if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
   __syncthreads();
@@ -19,7 +19,7 @@ template <int N> __device__ inline float block_total(float x) {
   return total;
 }
 extern "C" __global__ void __launch_bounds__(4 * 32, 1) reduce(const float* __restrict__ x, float* y, int n) {
-  __shared__ alignas(16) float tile[128];
+  __shared__ alignas(float4) float tile[128];
   float sum = 0;
   for (int i = threadIdx.x; i < n; i += blockDim.x) sum += x[blockIdx.x * n + i];
   const float total = block_total<4>(sum), count = block_total<4>(1.0f);

@@ -168,7 +168,7 @@ def test_the_header_compiles_for_a_card_too(cuda_include_dirs):
     #include "specforge.cuh"
     extern "C" __global__ void f(float* x) {
       DYNAMIC_SHARED(float2, pairs);
-      pairs[threadIdx.x] = make_float2(x[threadIdx.x], 1);
+      pairs[threadIdx.x] = make_float2(x[threadIdx.x], threadIdx.x ? -INFINITY : NAN);
       __syncthreads();
       x[threadIdx.x] = pairs[0].x + __bfloat162float(__float2bfloat16(1.0f)) + __half2float(__float2half(1.0f));
     }

@@ -123,3 +123,8 @@ def test_printf_is_written_before_the_launch_returns(module, capfd):
     y = np.full(1, 42, np.int32)
     launch(module, "said", [int(y.ctypes.data)], block=(2, 1, 1))
     assert capfd.readouterr().out == "lane 0 says 42\nlane 1 says 42\n"
+
+
+def test_parameters_are_described(module):
+    assert module.parameters("scalars") == [("p", 8), ("i", 4), ("i", 8), ("f", 4), ("i", 1)]
+    assert module.parameters("nothing") == []

@@ -12,6 +12,8 @@
 
 #include "emulator_groups.h"
 
+extern "C" void* __tls_get_addr(unsigned long* module_and_offset);
+
 namespace specforge_emulator {
 
 constexpr unsigned poison = 0xff;  // NaN in every float format, -1 in every signed integer
@@ -19,16 +21,16 @@ constexpr unsigned canary = 0xa5;
 constexpr size_t canary_bytes = 256;
 constexpr uint64_t maximum_shared_bytes = 227 << 10;
 
-static thread_local unsigned char shared_anchor[16];  // makes the loader give this thread its shared memory
+static thread_local unsigned char shared_anchor[16];  // one variable at least, to check the block by
 
 struct SharedBlock {
-  void* address;
+  unsigned char* address;
   size_t bytes;
 };
 
-/// Where this library's `__shared__` variables are for the launching thread.
+/// Where this library's `__shared__` variables are for the launching thread: its thread-local segment. The loader's dlpi_tls_data
+/// is not enough, being null where a small segment was given room in the static block; asking for offset 0 always works.
 static SharedBlock find_shared() {
-  asm volatile("" : : "r"(shared_anchor) : "memory");
   SharedBlock found = {nullptr, 0};
   dl_iterate_phdr(
       [](dl_phdr_info* info, size_t, void* result) {
@@ -40,11 +42,14 @@ static SharedBlock find_shared() {
           if (header.p_type == PT_LOAD && here >= start && here < start + header.p_memsz) ours = true;
           if (header.p_type == PT_TLS) bytes = header.p_memsz;
         }
-        if (ours) *static_cast<SharedBlock*>(result) = {info->dlpi_tls_data, bytes};
-        return int(ours);
+        if (!ours) return 0;
+        unsigned long index[2] = {info->dlpi_tls_modid, 0};
+        *static_cast<SharedBlock*>(result) = {static_cast<unsigned char*>(__tls_get_addr(index)), bytes};
+        return 1;
       },
       &found);
-  return found;
+  const bool holds = shared_anchor >= found.address && shared_anchor + sizeof shared_anchor <= found.address + found.bytes;
+  return holds ? found : SharedBlock{nullptr, 0};
 }
 
 static uint64_t mix(uint64_t& state) {
@@ -144,6 +149,7 @@ static uint64_t greatest_divisor(uint64_t a, uint64_t b) { return b == 0 ? a : g
 /// Runs every block of the grid, one after another, until one faults.
 static int run_grid(Launch& launch, unsigned char* dynamic) {
   const SharedBlock shared = find_shared();
+  if (shared.address == nullptr) return refuse(launch, "the loader does not say where shared memory is", 0, 0);
   const uint64_t count = uint64_t(launch.grid[0]) * launch.grid[1] * launch.grid[2];
   // The i-th block to run is number (i * step + offset) mod count: a permutation when step and count have no common divisor.
   uint64_t state = launch.schedule ^ 0x5bf03635ull, step = 1, offset = 0;
@@ -157,7 +163,7 @@ static int run_grid(Launch& launch, unsigned char* dynamic) {
     const uint64_t number = launch.schedule == 1 ? count - 1 - i : uint64_t(((unsigned __int128)i * step + offset) % count);
     block_index = make_uint3(unsigned(number % launch.grid[0]), unsigned(number / launch.grid[0] % launch.grid[1]),
                              unsigned(number / launch.grid[0] / launch.grid[1]));
-    if (shared.address != nullptr) memset(shared.address, poison, shared.bytes);
+    memset(shared.address, poison, shared.bytes);
     memset(dynamic, poison, rounded);
     if (const int fault = run_block()) return fault;
     for (size_t byte = 0; byte < canary_bytes; ++byte) {

@@ -60,8 +60,18 @@ constexpr int warpSize = 32;
 // lies in one block whose address and size the loader knows, so it can be poisoned before each block of threads.
 #define __shared__ thread_local
 
-// C++ does not let alignas stand after __shared__, CUDA does.
-#define alignas(bytes) __attribute__((aligned(bytes)))
+// C++ does not let alignas stand after __shared__, CUDA does; a GNU attribute may stand anywhere, but takes no type.
+namespace specforge_emulator {
+template <typename T>
+constexpr size_t alignment() {
+  return alignof(T);
+}
+template <size_t bytes>
+constexpr size_t alignment() {
+  return bytes;
+}
+}  // namespace specforge_emulator
+#define alignas(...) __attribute__((aligned(::specforge_emulator::alignment<__VA_ARGS__>())))
 
 #define DYNAMIC_SHARED(T, name)                                                                     \
   static_assert(alignof(T) <= 16, "dynamic shared memory is aligned to 16 bytes");                  \
