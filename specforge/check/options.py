@@ -37,6 +37,12 @@ class Options:
         return STAGES.index(stage) <= STAGES.index(self.until)
 
 
+def check_case(options: Options) -> None:
+    """Refuse `--case` where the run ends before anything is executed."""
+    if options.case is not None and not options.reaches("verify"):
+        raise fail("SF801", "--case runs an example, and this run ends before `verify`", value=f"--until {options.until}")
+
+
 def select(spec: Spec, only: str | None) -> tuple[Benchmark, ...]:
     """Benchmarks whose own name, kernel's name or kernel's identity matches the glob; empty where none does."""
     if only is None:

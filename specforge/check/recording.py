@@ -48,6 +48,7 @@ class Run:
     benchmarks: tuple[Benchmark, ...]
     findings: Findings
     choice: Choice | None
+    targets: list[Target]
     evidence: dict[str, Evidence]
     judgements: list[Judgement]
     status: Status
@@ -78,7 +79,7 @@ def record_of(run: Run, options: Options, settings: Settings) -> Record:
             binaries=[_binary(variant, binary) for variant, binary in binaries],
             fuzz=[_fuzz(report, spec) for report in run.findings.verification.reports.values()],
             cases=[_case(case, run) for benchmark in run.benchmarks for case in benchmark.cases],
-            targets=[target_entry(target) for benchmark in run.benchmarks for target in benchmark.targets],
+            targets=[target_entry(target) for target in run.targets],
             judgements=[judgement_entry(judgement) for judgement in run.judgements],
             status=int(run.status),
             seconds=round(run.seconds, 3),

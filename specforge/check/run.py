@@ -12,7 +12,7 @@ from pathlib import Path
 from specforge.check.backends import Choice, choose
 from specforge.check.evidence import Findings, gather
 from specforge.check.measurement import Outcome, measure
-from specforge.check.options import Options, check_only, select
+from specforge.check.options import Options, check_case, check_only, select
 from specforge.check.prepare import build_variants, render_all
 from specforge.check.progress import Reporter, reporter
 from specforge.check.publish import keep, show
@@ -32,6 +32,7 @@ from specforge.spec.sweep import Case
 
 def check_specs(paths: Sequence[Path], options: Options, form: str, settings: Settings) -> int:
     """Check every spec, print the reports in the asked-for format, and give the exit status."""
+    check_case(options)
     specs = load_all(paths)
     hint = check_only(specs, options.only)
     if hint is not None:
@@ -79,12 +80,13 @@ def check_spec(spec: Spec, options: Options, settings: Settings, progress: Repor
         for benchmark in benchmarks
         for case in benchmark.cases
     }
-    targets = [target for benchmark in benchmarks for target in benchmark.targets]
+    # One example, replayed, decides no target: it is right or wrong.
+    targets = [target for benchmark in benchmarks for target in benchmark.targets] if options.case is None else []
     judgements = judge(targets, evidence, until=options.until, today=date.today())
     # A search cut short by its budget is reported and proves what it ran; one that ran nothing proves nothing.
     idle = any(report.examples == 0 for report in findings.verification.reports.values())
     status = status_of(judgements, evidence.values(), selected=bool(evidence), undecided=idle)
-    run = Run(spec, benchmarks, findings, choice, evidence, judgements, status, time.monotonic() - started)
+    run = Run(spec, benchmarks, findings, choice, targets, evidence, judgements, status, time.monotonic() - started)
     return record_of(run, options, settings)
 
 

@@ -93,6 +93,7 @@ class _Findings:
 
 def load_spec(path: Path) -> Spec:
     """Load a spec and everything it names; raises SpecForgeError with every fault found."""
+    path = tidy(path)
     document = load_document(path)
     expect_kind(document, "spec")
     file = validate(document, SpecFile)

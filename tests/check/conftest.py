@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from specforge.cli import main
+from tests import readme
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,3 +58,9 @@ def specforge() -> Callable[..., Ended]:
         return Ended(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def readme_files() -> dict[str, str]:
+    """The files that the README shows, by path."""
+    return readme.files()

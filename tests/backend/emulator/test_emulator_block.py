@@ -251,7 +251,7 @@ extern "C" __global__ void half_wait(int* y) {
   if (threadIdx.x < 40) {
     __syncthreads();
   } else {
-    __syncwarp(threadIdx.x < 64 ? 0xffffffffu : 0xffffffffu);
+    __syncwarp();
   }
   y[threadIdx.x] = 1;
 }

@@ -1,0 +1,49 @@
+"""What the README shows: its files, its commands, and the blocks that are generated from records.
+
+`python tests/readme.py` writes the generated blocks anew; `tests/test_readme.py` checks that they are up to date.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from specforge.judge.verdict import STATUS_MEANINGS
+from specforge.record.store import read_record
+from specforge.report import markdown, text
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+_FILE = re.compile(r"<!-- file: (?P<path>\S+) -->\n```\w+\n(?P<text>.*?)```\n", re.DOTALL)
+_GENERATED = re.compile(r"(?P<head><!-- (?P<what>record: (?P<record>\S+) as (?P<form>\w+)|statuses) -->\n).*?<!-- end -->", re.DOTALL)
+
+
+def files() -> dict[str, str]:
+    """The files that the README shows whole, by path."""
+    return {found["path"]: found["text"] for found in _FILE.finditer(README.read_text())}
+
+
+def commands() -> list[str]:
+    """The lines of the README's first shell block: the two commands of a newcomer."""
+    block = re.search(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
+    assert block
+    return block[1].splitlines()
+
+
+def regenerated() -> str:
+    """The README with every generated block made anew."""
+    return _GENERATED.sub(lambda found: f"{found['head']}{_block(found)}<!-- end -->", README.read_text())
+
+
+def _block(found: re.Match[str]) -> str:
+    if found["what"] == "statuses":
+        lines = [f"| {status.value} | {meaning} |" for status, meaning in STATUS_MEANINGS.items()]
+        return "\n| status | when |\n|---|---|\n" + "\n".join(lines) + "\n\n"
+    record = read_record(ROOT / found["record"])
+    if found["form"] == "measured":
+        return "\n" + markdown.measured(record) + "\n"
+    return "\n```\n" + text.render(record, width=100) + "```\n\n"
+
+
+if __name__ == "__main__":
+    README.write_text(regenerated())
