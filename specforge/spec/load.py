@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from specforge.diagnostics import Diagnostic, SpecForgeError, fail, suggest
 from specforge.expressions import Expression, ExpressionError, Scalar
-from specforge.roots import search_roots
+from specforge.roots import search_roots, tidy
 from specforge.spec.document import Document, Location, load_document
 from specforge.spec.facts import Device, Model, load_device, load_model
 from specforge.spec.fields import validate
