@@ -1,6 +1,6 @@
 """What the README shows: its files, its commands, and the blocks that are generated from records.
 
-`python tests/readme.py` writes the generated blocks anew; `tests/test_readme.py` checks that they are up to date.
+`python -m tests.readme` writes the generated blocks anew; `tests/test_readme.py` checks that they are up to date.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import re
 from pathlib import Path
 
 from specforge.judge.verdict import STATUS_MEANINGS
+from specforge.record.model import Record
 from specforge.record.store import read_record
-from specforge.report import markdown, text
+from specforge.report import measured, text
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -39,10 +40,17 @@ def _block(found: re.Match[str]) -> str:
     if found["what"] == "statuses":
         lines = [f"| {status.value} | {meaning} |" for status, meaning in STATUS_MEANINGS.items()]
         return "\n| status | when |\n|---|---|\n" + "\n".join(lines) + "\n\n"
-    record = read_record(ROOT / found["record"])
+    record = newest(ROOT / found["record"])
     if found["form"] == "measured":
-        return "\n" + markdown.measured(record) + "\n"
+        return "\n" + measured.render(record) + "\n"
     return "\n```\n" + text.render(record, width=100) + "```\n\n"
+
+
+def newest(path: Path) -> Record:
+    """The record of that name; of a folder, the one that was made last."""
+    if path.is_dir():
+        return max((read_record(file) for file in path.glob("*.json")), key=lambda record: record.created)
+    return read_record(path)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from specforge.verify.row import parse_row
 
 EMULATED_STEPS = 6e8
 """The most thread-steps of one emulated example, a few seconds; few examples come near it (`verify/draw.py`)."""
-CARD_STEPS = 2e11
+CARD_STEPS = 5e9
 """The same on a card, where the float64 reference on the CPU sets the limit."""
 
 
@@ -98,7 +98,8 @@ def _run(groups: list[_Kernel], choice: Choice, options: Options, settings: Sett
             workers.append(worker)
             with worker:
                 report = _fuzz(group, worker, choice, options, settings, device, counter)
-                if report.failure is not None or group.example is not None:
+                measured = choice.card is not None and options.reaches("measure")  # and verified there, around the timing
+                if report.failure is not None or group.example is not None or measured:
                     return report, {}, set()
                 return report, *_own_cases(group, worker, choice, device)
 

@@ -177,27 +177,30 @@ def _benchmark(frame: _Frame) -> Benchmark:
             targets.append(target)
     steps = section.step if isinstance(section, StepBenchmark) else []
     parts = tuple(Part(step.part, step.launches, step.bytes, step.benchmark) for step in steps)
+    known = [{**frame.names, **case.parameters} for case in cases]
     for index, part in enumerate(parts):
         here = (*location, "step", index)
-        for case in cases:
-            known = {**frame.names, **case.parameters}
-            findings.attempt(_count, part.launches.integer, known, frame.home, (*here, "launches"))
-            findings.attempt(_count, part.bytes.number, known, frame.home, (*here, "bytes"))
+        findings.attempt(_check_count, part.launches.integer, known, frame.home, (*here, "launches"))
+        findings.attempt(_check_count, part.bytes.number, known, frame.home, (*here, "bytes"))
     findings.finish()
     return Benchmark(frame.name, kernel, parts, cases, excluded, tuple(targets), frame.home, location)
 
 
-def _count(
-    compute: Callable[[dict[str, Scalar]], float], names: dict[str, Scalar], document: Document, location: Location
+def _check_count(
+    compute: Callable[[dict[str, Scalar]], float],
+    known: list[dict[str, Scalar]],
+    document: Document,
+    location: Location,
 ) -> None:
-    """Check that a part's launches or bytes can be computed for a case, and are not below zero."""
-    try:
-        value = compute(names)
-    except ExpressionError as error:
-        hint = suggest(error.name, names) if error.name else None
-        raise SpecForgeError(expression_diagnostic(error, document, location, hint)) from None
-    if value < 0:
-        raise fail("SF304", f"a part of a step takes {value:g}; nothing below zero is meant", document.at(location))
+    """Check that a part's launches or bytes can be computed for every case, and are not below zero."""
+    for names in known:
+        try:
+            value = compute(names)
+        except ExpressionError as error:
+            hint = suggest(error.name, names) if error.name else None
+            raise SpecForgeError(expression_diagnostic(error, document, location, hint)) from None
+        if value < 0:
+            raise fail("SF304", f"a part of a step takes {value:g}; nothing below zero is meant", document.at(location))
 
 
 def _target_sections(frame: _Frame, location: Location) -> Iterator[tuple[TargetSection, Document, Location, bool]]:

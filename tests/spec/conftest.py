@@ -110,7 +110,8 @@ narrow:
   scale: {keep: "rows != 1", reason: "nobody asks"}
 targets:
   scale:
-    - {metric: latency, at_most: "9 us", when: "rows == 32", level: warn, known_miss: {reason: "not yet", until: 2027-02-01}}
+    - {metric: latency, at_most: "9 us", when: "rows == 32", level: warn,
+       known_miss: {reason: "not yet", until: 2027-02-01}}
   token:
     - {metric: decode_throughput, at_least: "100 tok/s", baseline: {value: "50 tok/s", source: "somebody"}}
 """
