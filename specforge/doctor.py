@@ -35,23 +35,30 @@ def _software(settings: Settings) -> Iterator[Finding]:
 
 
 def _host_compiler(settings: Settings) -> Finding:
-    from specforge.backend.emulator.compile import HostCompilerMissing, find_host_compiler
+    from specforge.backend.emulator.compiler import HostCompilerMissing, find_host_compiler
 
     try:
         compiler = find_host_compiler(settings.cxx)
     except HostCompilerMissing as error:
         return Finding("host C++ compiler", False, str(error))
-    return Finding("host C++ compiler", True, f"{compiler.path} {compiler.version}: the CPU emulator can run kernels")
+    return Finding(
+        "host C++ compiler",
+        True,
+        f"{compiler.version.splitlines()[0]} at {compiler.path}: the CPU emulator can run kernels",
+    )
 
 
 def _nvrtc() -> Finding:
-    from specforge.kernel.nvrtc import cuda_include_dirs, nvrtc_version
+    from specforge.kernel.nvrtc import compiler_name, load_toolchain
 
     try:
-        version, headers = nvrtc_version(), cuda_include_dirs()
+        toolchain = load_toolchain()
     except SpecForgeError as error:
         return Finding("NVRTC and headers", False, error.diagnostics[0].message)
-    return Finding("NVRTC and headers", True, f"{version}, headers in {headers[0]}: kernels compile for any architecture")
+    newest = ", ".join(f"sm_{number}" for number in sorted(toolchain.architectures)[-4:])
+    return Finding(
+        "NVRTC and headers", True, f"{compiler_name()}, headers in {toolchain.include_dirs[0]}: compiles up to {newest}"
+    )
 
 
 def _cards() -> Iterator[Finding]:
@@ -64,4 +71,8 @@ def _cards() -> Iterator[Finding]:
     for card in found.cards:
         device = match_device(card, search_roots(Path.cwd() / "specs"))
         matched = f"matches {device.document.path}" if device else "matches no device file: portable shares need one"
-        yield Finding(f"GPU {card.index}", True, f"{card.name}, compute capability {card.compute_capability}, driver {card.driver}; {matched}")
+        yield Finding(
+            f"GPU {card.index}",
+            True,
+            f"{card.name}, compute capability {card.compute_capability}, driver {card.driver}; {matched}",
+        )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from specforge.diagnostics import shorten
 from specforge.dtypes import DTYPES, DType
 
 Scalar = int | float | bool | str
@@ -142,21 +143,25 @@ class Expression:
         if isinstance(result, float) and result.is_integer():
             return int(result)
         if isinstance(result, bool) or not isinstance(result, int):
-            raise ExpressionError("SF304", f"{self.text!r} gives {result!r}; a whole number is due")
+            raise ExpressionError(
+                "SF304", f"{shorten(self.text)!r} gives {shorten(repr(result))}; a whole number is due"
+            )
         return result
 
     def number(self, values: Mapping[str, Scalar]) -> float:
         """Evaluate to a number."""
         result = self.evaluate(values)
         if isinstance(result, bool | str):
-            raise ExpressionError("SF304", f"{self.text!r} gives {result!r}; a number is due")
+            raise ExpressionError("SF304", f"{shorten(self.text)!r} gives {shorten(repr(result))}; a number is due")
         return float(result)
 
     def truth(self, values: Mapping[str, Scalar]) -> bool:
         """Evaluate to true or false; a number is not a truth value here."""
         result = self.evaluate(values)
         if not isinstance(result, bool):
-            raise ExpressionError("SF304", f"{self.text!r} gives {result!r}; true or false is due (a comparison)")
+            raise ExpressionError(
+                "SF304", f"{shorten(self.text)!r} gives {shorten(repr(result))}; true or false is due (a comparison)"
+            )
         return result
 
 
@@ -195,7 +200,7 @@ _ONE_LINE = str.maketrans("\t\n\r\f\v", "     ")
 
 def _unknown(name: str, offset: int) -> ExpressionError:
     hint = f"; write {name.capitalize()}" if name in ("true", "false") else ""
-    return ExpressionError("SF303", f"unknown name {name!r}{hint}", offset, name)
+    return ExpressionError("SF303", f"unknown name {shorten(name)!r}{hint}", offset, name)
 
 
 def _check(node: ast.AST, depth: int) -> None:  # noqa: PLR0912 - one case for each kind of node
@@ -234,7 +239,7 @@ def _check(node: ast.AST, depth: int) -> None:  # noqa: PLR0912 - one case for e
             children = iter(node.args)
         case ast.Call(func=ast.Name(id=name)):
             raise ExpressionError(
-                "SF302", f"no function {name!r} here; there are: {', '.join(FUNCTIONS)}", offset, name
+                "SF302", f"no function {shorten(name)!r} here; there are: {', '.join(FUNCTIONS)}", offset, name
             )
         case _:
             raise ExpressionError("SF302", f"{type(node).__name__} is not part of the expression language", offset)
@@ -270,7 +275,7 @@ def _evaluate(node: ast.expr, values: Mapping[str, Scalar]) -> Scalar:
     except ZeroDivisionError:
         raise ExpressionError("SF304", "division by zero", node.col_offset) from None
     except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise ExpressionError("SF304", f"cannot evaluate: {error}", node.col_offset) from None
+        raise ExpressionError("SF304", f"cannot evaluate: {shorten(str(error), 160)}", node.col_offset) from None
 
 
 def _step(node: ast.expr, values: Mapping[str, Scalar]) -> Any:  # noqa: ANN401 - checked by _bounded
@@ -316,7 +321,9 @@ def _compare(operands: list[ast.expr], ops: list[ast.cmpop], values: Mapping[str
     results = [_evaluate(operand, values) for operand in operands]
     for op, a, b, node in zip(ops, results[:-1], results[1:], operands[1:], strict=True):
         if isinstance(a, str) != isinstance(b, str):
-            raise ExpressionError("SF304", f"cannot compare {a!r} with {b!r}", node.col_offset)
+            raise ExpressionError(
+                "SF304", f"cannot compare {shorten(repr(a))} with {shorten(repr(b))}", node.col_offset
+            )
         if not _COMPARE[type(op)](a, b):
             return False
     return True
@@ -325,21 +332,21 @@ def _compare(operands: list[ast.expr], ops: list[ast.cmpop], values: Mapping[str
 def _argument(node: ast.expr, values: Mapping[str, Scalar]) -> Scalar:
     value = _evaluate(node, values)
     if isinstance(value, bool):
-        raise ExpressionError("SF304", f"{value!r} is not a number", node.col_offset)
+        raise ExpressionError("SF304", f"{shorten(repr(value))} is not a number", node.col_offset)
     return value
 
 
 def _number(node: ast.expr, values: Mapping[str, Scalar]) -> int | float:
     value = _evaluate(node, values)
     if isinstance(value, bool | str):
-        raise ExpressionError("SF304", f"{value!r} is not a number", node.col_offset)
+        raise ExpressionError("SF304", f"{shorten(repr(value))} is not a number", node.col_offset)
     return value
 
 
 def _truth(node: ast.expr, values: Mapping[str, Scalar]) -> bool:
     value = _evaluate(node, values)
     if not isinstance(value, bool):
-        raise ExpressionError("SF304", f"{value!r} is neither true nor false", node.col_offset)
+        raise ExpressionError("SF304", f"{shorten(repr(value))} is neither true nor false", node.col_offset)
     return value
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from specforge.diagnostics import shorten
+
 UNITS: dict[str, str] = {
     "B": "bytes",
     "B/s": "bandwidth",
@@ -40,20 +42,20 @@ def parse_quantity(text: str, unit: str) -> float:
     """Read a quantity whose unit must be `unit` (with an SI or binary prefix) and give it in base units."""
     found = _SHAPE.match(text)
     if not found:
-        raise QuantityError(f"{text!r} is not a quantity; write it like {_EXAMPLES[unit]!r}")
+        raise QuantityError(f"{shorten(text)!r} is not a quantity; write it like {_EXAMPLES[unit]!r}")
     number, symbol = found.groups()
     if not symbol:
-        raise QuantityError(f"{text!r} has no unit; write it like {_EXAMPLES[unit]!r}")
+        raise QuantityError(f"{shorten(text)!r} has no unit; write it like {_EXAMPLES[unit]!r}")
     if unit == "%":
         if symbol != "%":
-            raise QuantityError(f"{text!r} is no share; write it like {_EXAMPLES[unit]!r}")
+            raise QuantityError(f"{shorten(text)!r} is no share; write it like {_EXAMPLES[unit]!r}")
         value = float(number) / 100
     else:
         if not symbol.endswith(unit):
-            raise QuantityError(f"{text!r} is no {UNITS[unit]} in {unit}; write it like {_EXAMPLES[unit]!r}")
+            raise QuantityError(f"{shorten(text)!r} is no {UNITS[unit]} in {unit}; write it like {_EXAMPLES[unit]!r}")
         value = float(number) * _scale(symbol.removesuffix(unit), text, unit)
     if not math.isfinite(value):
-        raise QuantityError(f"{text!r} is out of range")
+        raise QuantityError(f"{shorten(text)!r} is out of range")
     return value
 
 
@@ -69,7 +71,9 @@ def _scale(prefix: str, text: str, unit: str) -> float:
     except QuantiPhyError:
         scaled = None
     if scaled is None or scaled.units != unit:
-        raise QuantityError(f"{text!r} has an unknown prefix {prefix!r}; write it like {_EXAMPLES[unit]!r}")
+        raise QuantityError(
+            f"{shorten(text)!r} has an unknown prefix {shorten(prefix, 20)!r}; write it like {_EXAMPLES[unit]!r}"
+        )
     return float(scaled)
 
 

@@ -16,7 +16,9 @@ from specforge.report import measured, text
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 _FILE = re.compile(r"<!-- file: (?P<path>\S+) -->\n```\w+\n(?P<text>.*?)```\n", re.DOTALL)
-_GENERATED = re.compile(r"(?P<head><!-- (?P<what>record: (?P<record>\S+) as (?P<form>\w+)|statuses) -->\n).*?<!-- end -->", re.DOTALL)
+_GENERATED = re.compile(
+    r"(?P<head><!-- (?P<what>record: (?P<record>\S+) as (?P<form>\w+)|statuses) -->\n).*?<!-- end -->", re.DOTALL
+)
 
 
 def files() -> dict[str, str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`runner` is what a Worker takes: `emulator` or `cuda:N`. `device` holds the facts of the card that runs, where known."""
+    """`runner` is what a Worker takes: `emulator` or `cuda:N`; `device` the card that runs, where a file knows it."""
 
     runner: str
     card: LiveCard | None
@@ -44,7 +44,12 @@ def choose(requested: str, spec: Spec) -> Choice:
         card = next((card for card in found.cards if card.index == index), None)
         if card is None:
             there = ", ".join(f"cuda:{card.index} ({card.name})" for card in found.cards) or f"none ({found.reason})"
-            raise fail("SF702", f"no card {index} on this machine", value=requested, hint=f"cards here: {there}; or use --backend emulator")
+            raise fail(
+                "SF702",
+                f"no card {index} on this machine",
+                value=requested,
+                hint=f"cards here: {there}; or use --backend emulator",
+            )
         return _on_card(card, spec)
     if not found.cards:
         return _emulator(f"no card on this machine ({found.reason})")

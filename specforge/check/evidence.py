@@ -37,16 +37,27 @@ class Findings:
     measured: dict[str, Outcome] = field(default_factory=dict)
 
 
-def gather(spec: Spec, benchmark: Benchmark, case: Case, findings: Findings, choice: Choice | None, options: Options) -> Evidence:
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A spec, what was found, where it ran (None: nothing was to be executed), and what was asked for."""
+
+    spec: Spec
+    findings: Findings
+    choice: Choice | None
+    options: Options
+
+
+def gather(scope: Scope, benchmark: Benchmark, case: Case) -> Evidence:
     """Everything known about one case."""
+    findings = scope.findings
     if case.kernel is None:
         covered = sum(part.benchmark is not None for part in benchmark.parts)
-        reason = f"{covered} of {len(benchmark.parts)} kernels of the {benchmark.name} step exist; the whole cannot be timed yet"
+        reason = f"{covered} of {len(benchmark.parts)} kernels of the step exist; the whole cannot be timed yet"
         return Evidence(case.id, missing={"*": reason})
     values: dict[str, Value] = {}
     missing: dict[str, str] = {}
     if findings.binaries:
-        values |= _static(spec, case, findings)
+        values |= _static(scope, case)
     report = findings.verification.reports.get(case.kernel.identity)
     own = findings.verification.own.get(case.id)
     outcome = findings.measured.get(case.id)
@@ -55,17 +66,15 @@ def gather(spec: Spec, benchmark: Benchmark, case: Case, findings: Findings, cho
         wrong, fault = _failure(own, "this case fails")
     verified = wrong is None and fault is None and _verified(case, report, own, findings)
     ratio = _own_ratio(own)
-    trouble = implausible = None
+    trouble, implausible = findings.verification.trouble.get(case.kernel.identity), None
     match outcome:
         case Measurement():
             wrong = wrong or _measured_wrong(outcome)
             verified = outcome.verified and wrong is None and fault is None
             implausible = _implausible(outcome)
-            values |= _timed(spec, case, findings, outcome, choice)
+            values |= _timed(scope, case, outcome)
             if outcome.refusal:
                 missing["*"] = outcome.refusal
-            elif not outcome.converged:
-                missing["*"] = "; ".join(outcome.notes)
             ratio = max((check.ratio for check in (outcome.before, outcome.after) if check is not None), default=ratio)
         case KernelFault():
             fault = fault or str(outcome)
@@ -73,7 +82,9 @@ def gather(spec: Spec, benchmark: Benchmark, case: Case, findings: Findings, cho
             trouble = str(outcome)
     if ratio is not None and math.isfinite(ratio):
         values["error_ratio"] = Value(ratio)
-    missing |= {name: reason for name, reason in _missing(spec, case, findings, choice, options).items() if name not in values and "*" not in missing}
+    missing |= {
+        name: reason for name, reason in _missing(scope, case).items() if name not in values and "*" not in missing
+    }
     return Evidence(case.id, verified, wrong, implausible, fault, trouble, values, missing)
 
 
@@ -89,7 +100,12 @@ def _verified(case: Case, report: FuzzReport | None, own: FuzzReport | None, fin
     """Whether this case's result was checked: itself, or, beyond what can be emulated, by fuzzing the same kernel."""
     if own is not None:
         return own.failure is None and own.examples > 0
-    return report is not None and report.failure is None and report.examples > 0 and case.id in findings.verification.beyond
+    return (
+        report is not None
+        and report.failure is None
+        and report.examples > 0
+        and case.id in findings.verification.beyond
+    )
 
 
 def _own_ratio(own: FuzzReport | None) -> float | None:
@@ -111,12 +127,15 @@ def _implausible(outcome: Measurement) -> str | None:
     return f"{outcome.median * 1e6:.3f} us is faster than the roofline's {outcome.floor * 1e6:.3f} us"
 
 
-def _static(spec: Spec, case: Case, findings: Findings) -> dict[str, Value]:
+def _static(scope: Scope, case: Case) -> dict[str, Value]:
     assert case.kernel is not None
+    findings = scope.findings
     plan = findings.plans[case.id]
     binary = findings.binaries[variant_of(case.kernel, case.parameters, case.tunables)]
     used = [binary.resources[launch.entry] for launch in plan.launches]
-    shares = [occupancy(binary.resources[launch.entry], launch, spec.device.file).share for launch in plan.launches]
+    shares = [
+        occupancy(binary.resources[launch.entry], launch, scope.spec.device.file).share for launch in plan.launches
+    ]
     return {
         "registers": Value(max(entry.registers for entry in used)),
         "spill_bytes": Value(sum(entry.spill_bytes for entry in used)),
@@ -127,10 +146,11 @@ def _static(spec: Spec, case: Case, findings: Findings) -> dict[str, Value]:
     }
 
 
-def _timed(spec: Spec, case: Case, findings: Findings, outcome: Measurement, choice: Choice | None) -> dict[str, Value]:
+def _timed(scope: Scope, case: Case, outcome: Measurement) -> dict[str, Value]:
     """Metrics that follow from the samples; absolute ones only on the spec's own card."""
-    if outcome.median is None or outcome.low is None or outcome.high is None or not outcome.converged:
+    if outcome.median is None or outcome.low is None or outcome.high is None:
         return {}
+    choice, findings = scope.choice, scope.findings
     plan = findings.executed_plans[case.id]
     found: dict[str, Value] = {}
     if choice is not None and choice.matches:
@@ -146,8 +166,9 @@ def _timed(spec: Spec, case: Case, findings: Findings, outcome: Measurement, cho
     return found
 
 
-def _missing(spec: Spec, case: Case, findings: Findings, choice: Choice | None, options: Options) -> Mapping[str, str]:
+def _missing(scope: Scope, case: Case) -> Mapping[str, str]:
     """Why each metric that has no value has none."""
+    findings, choice, options = scope.findings, scope.choice, scope.options
     found: dict[str, str] = {}
     if case.id in findings.verification.beyond:
         found["error_ratio"] = "this case is too large for the emulator; a card runs it"
@@ -156,7 +177,7 @@ def _missing(spec: Spec, case: Case, findings: Findings, choice: Choice | None, 
     if choice.card is None:
         reason = choice.absent
     elif not choice.matches:
-        reason = f"this ran on {choice.card.name}; the figure is {spec.device.file.name}'s"
+        reason = f"this ran on {choice.card.name}; the figure is {scope.spec.device.file.name}'s"
     else:
         reason = "no time was obtained"
     for metric in METRICS.values():

@@ -8,14 +8,12 @@ from specforge.backend.lock import CardBusy, hold_card
 from specforge.backend.runner import KernelFault
 from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 from specforge.check.backends import Choice
-from specforge.check.options import Options
-from specforge.check.progress import Reporter
+from specforge.check.context import Context
 from specforge.check.variants import Variant, variant_of
 from specforge.expressions import Scalar
 from specforge.kernel.build import Binary
 from specforge.measure.case import MeasureTask, measure_case
 from specforge.measure.measurement import Measurement
-from specforge.settings import Settings
 from specforge.spec.geometry import Plan
 from specforge.spec.sweep import Case
 from specforge.verify.example import Example
@@ -39,36 +37,34 @@ def measure(
     plans: Mapping[str, Plan],
     binaries: Mapping[Variant, Binary],
     choice: Choice,
-    options: Options,
-    settings: Settings,
-    progress: Reporter,
+    context: Context,
 ) -> dict[str, Outcome]:
     """Measure each case; by case id, what was measured or what went wrong."""
     assert choice.card is not None
-    progress.stage(f"measuring on {choice.name}", len(cases))
+    context.progress.stage(f"measuring on {choice.name}", len(cases))
     found: dict[str, Outcome] = {}
     try:
-        with hold_card(settings.state, choice.card.uuid, wait=WAIT):
+        with hold_card(context.settings.state, choice.card.uuid, wait=WAIT):
             for number, case in enumerate(cases, start=1):
                 assert case.kernel is not None
                 plan = plans[case.id]
                 binary = binaries[variant_of(case.kernel, plan.parameters, plan.tunables)]
-                found[case.id] = _one(case, plan, binary, choice, options)
-                progress.advance(number, len(cases))
+                found[case.id] = _one(case, plan, binary, choice, context.options.seed)
+                context.progress.advance(number, len(cases))
     except CardBusy as busy:
         for case in cases:
             found.setdefault(case.id, Trouble(str(busy)))
     return found
 
 
-def _one(case: Case, plan: Plan, binary: Binary, choice: Choice, options: Options) -> Outcome:
+def _one(case: Case, plan: Plan, binary: Binary, choice: Choice, seed: int) -> Outcome:
     facts: Mapping[str, Scalar] = choice.device.names if choice.device is not None else {}
     bandwidth, rate = facts.get("device.memory_bandwidth"), facts.get("device.bf16_rate")
     task = MeasureTask(
         plan,
         str(binary.cubin),
         binary.cubin_sha256,
-        Example(dict(case.parameters), seed=options.seed),
+        Example(dict(case.parameters), seed=seed),
         None if bandwidth is None else float(bandwidth),
         None if rate is None else float(rate),
     )

@@ -40,14 +40,18 @@ class Options:
 def check_case(options: Options) -> None:
     """Refuse `--case` where the run ends before anything is executed."""
     if options.case is not None and not options.reaches("verify"):
-        raise fail("SF801", "--case runs an example, and this run ends before `verify`", value=f"--until {options.until}")
+        raise fail(
+            "SF801", "--case runs an example, and this run ends before `verify`", value=f"--until {options.until}"
+        )
 
 
 def select(spec: Spec, only: str | None) -> tuple[Benchmark, ...]:
     """Benchmarks whose own name, kernel's name or kernel's identity matches the glob; empty where none does."""
     if only is None:
         return spec.benchmarks
-    return tuple(benchmark for benchmark in spec.benchmarks if any(fnmatchcase(name, only) for name in _names(benchmark)))
+    return tuple(
+        benchmark for benchmark in spec.benchmarks if any(fnmatchcase(name, only) for name in _names(benchmark))
+    )
 
 
 def check_only(specs: tuple[Spec, ...], only: str | None) -> str | None:
@@ -67,4 +71,6 @@ def parse_backend(text: str) -> str:
     """Check the `--backend` argument; raises SF801."""
     if text in ("auto", "emulator") or (text.startswith("cuda:") and text[5:].isdecimal()):
         return text
-    raise fail("SF801", "--backend is auto, emulator or cuda:N", value=text, hint=suggest(text, ["auto", "emulator", "cuda:0"]))
+    raise fail(
+        "SF801", "--backend is auto, emulator or cuda:N", value=text, hint=suggest(text, ["auto", "emulator", "cuda:0"])
+    )

@@ -22,7 +22,7 @@ Progress = Callable[[int, int | None], None]
 
 
 def render_all(plans: Mapping[Variant, Plan]) -> dict[Variant, Rendered]:
-    """Render each variant and check template, signature, launches and reference against each other; all faults at once."""
+    """Render each variant and check template, signature, launches and reference against each other."""
     rendered: dict[Variant, Rendered] = {}
     found: list[Diagnostic] = []
     for variant, plan in plans.items():
@@ -36,14 +36,22 @@ def render_all(plans: Mapping[Variant, Plan]) -> dict[Variant, Rendered]:
     return rendered
 
 
-def build_variants(rendered: Mapping[Variant, Rendered], architecture: str, settings: Settings, progress: Progress) -> dict[Variant, Binary]:
+def build_variants(
+    rendered: Mapping[Variant, Rendered], architecture: str, settings: Settings, progress: Progress
+) -> dict[Variant, Binary]:
     """Compile each variant for a card; every compile error is raised, together."""
     jobs = [Job(text, variant.kernel, architecture) for variant, text in rendered.items()]
     results = build_all(jobs, Cache(settings.state / "cache" / "cubin"), threads=settings.jobs, progress=progress)
-    found = [diagnostic for result in results if isinstance(result, SpecForgeError) for diagnostic in result.diagnostics]
+    found = [
+        diagnostic for result in results if isinstance(result, SpecForgeError) for diagnostic in result.diagnostics
+    ]
     if found:
         raise SpecForgeError(*dict.fromkeys(found))
-    return {variant: result for variant, result in zip(rendered, results, strict=True) if not isinstance(result, SpecForgeError)}
+    return {
+        variant: result
+        for variant, result in zip(rendered, results, strict=True)
+        if not isinstance(result, SpecForgeError)
+    }
 
 
 def build_hosts(rendered: Mapping[Variant, Rendered], settings: Settings, progress: Progress) -> dict[Variant, Path]:
@@ -88,8 +96,12 @@ def _build_host(variant: Variant, rendered: Rendered, compiler: HostCompiler, se
             compiler=compiler,
         )
     except HostCompileError as error:
-        hint = "NVRTC may accept it: then it uses something that the emulator does not offer; see the README's section on the emulator"
-        raise SpecForgeError(Diagnostic("SF506", f"{kernel.identity} does not compile for the emulator:\n{error.log.strip()[:4000]}", hint=hint)) from None
+        hint = "if NVRTC accepts it, it uses something that the emulator does not offer (README, last section)"
+        raise SpecForgeError(
+            Diagnostic(
+                "SF506", f"{kernel.identity} does not compile for the emulator:\n{error.log.strip()[:4000]}", hint=hint
+            )
+        ) from None
 
 
 def distinct(variants: Iterable[Variant]) -> list[Variant]:

@@ -23,7 +23,9 @@ class Reporter(Protocol):
     def __enter__(self) -> Self:
         """Start showing."""
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stop showing, whatever happened."""
 
 
@@ -50,7 +52,9 @@ class PlainReporter:
         """Nothing to start."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Nothing to stop."""
 
 
@@ -61,7 +65,13 @@ class LiveReporter:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         self._progress: Progress = Progress(*columns, console=Console(stderr=True), transient=True)
         self._task: TaskID | None = None
 
@@ -74,14 +84,16 @@ class LiveReporter:
     def advance(self, done: int, total: int | None = None) -> None:
         """Move the bar."""
         if self._task is not None:
-            self._progress.update(self._task, completed=done, **({"total": total} if total is not None else {}))
+            self._progress.update(self._task, completed=done, total=total)
 
     def __enter__(self) -> Self:
         """Show the display."""
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Clear the display."""
         self._progress.stop()
 

@@ -20,9 +20,11 @@ RESULTS = Path("results")
 
 
 def keep(record: Record, options: Options, settings: Settings, *, alone: bool) -> None:
-    """Write the record where it belongs; raises SF801 where one `--record` file would hold several, SF604 on `--publish`."""
+    """Write the record where it belongs; raises SF801 where `--record` names one file for several."""
     if options.record is not None and not alone:
-        raise fail("SF801", "--record names one file, and several specs make several records", value=str(options.record))
+        raise fail(
+            "SF801", "--record names one file, and several specs make several records", value=str(options.record)
+        )
     write_record(record, options.record or default_path(record, settings.state))
     if options.publish:
         publish(record)

@@ -70,7 +70,13 @@ def record_of(run: Run, options: Options, settings: Settings) -> Record:
             device=spec.device.file.device,
             device_name=spec.device.file.name,
             architecture=spec.device.architecture,
-            request=Request(arguments=list(options.arguments), until=options.until, only=options.only, seed=options.seed, examples=options.examples),
+            request=Request(
+                arguments=list(options.arguments),
+                until=options.until,
+                only=options.only,
+                seed=options.seed,
+                examples=options.examples,
+            ),
             sources=sources(spec.path, input_paths(spec), settings.commit),
             environment=_environment(run, settings),
             inputs=input_files(spec),
@@ -133,7 +139,10 @@ def _binary(variant: Variant, binary: Binary) -> BinaryEntry:
         cubin_bytes=binary.cubin_bytes,
         entries={
             name: EntryResources(
-                registers=entry.registers, spill_bytes=entry.spill_bytes, stack_bytes=entry.stack_bytes, static_shared_bytes=entry.static_shared_bytes
+                registers=entry.registers,
+                spill_bytes=entry.spill_bytes,
+                stack_bytes=entry.stack_bytes,
+                static_shared_bytes=entry.static_shared_bytes,
             )
             for name, entry in binary.resources.items()
         },
@@ -174,7 +183,9 @@ def _case(case: Case, run: Run) -> CaseEntry:
         benchmark=case.benchmark,
         kernel=case.kernel.identity if case.kernel else None,
         parameters=case.parameters,
-        tunables=run.findings.executed_plans[case.id].tunables if case.id in run.findings.executed_plans else case.tunables,
+        tunables=run.findings.executed_plans[case.id].tunables
+        if case.id in run.findings.executed_plans
+        else case.tunables,
         binary=_static_index(case, run),
         executed_binary=executed,
         verified=evidence.verified,
@@ -182,7 +193,10 @@ def _case(case: Case, run: Run) -> CaseEntry:
         implausible=evidence.implausible,
         fault=evidence.fault,
         trouble=evidence.trouble,
-        metrics={name: MetricEntry(value=value.value, unit=METRICS[name].unit, low=value.low, high=value.high) for name, value in evidence.values.items()},
+        metrics={
+            name: MetricEntry(value=value.value, unit=METRICS[name].unit, low=value.low, high=value.high)
+            for name, value in evidence.values.items()
+        },
         missing=dict(evidence.missing),
         errors=[_error(error) for error in errors],
         measurement=_measurement(measured) if measured else None,
@@ -267,5 +281,3 @@ def judgement_entry(judgement: Judgement) -> JudgementEntry:
         reason=judgement.reason,
         infrastructure=judgement.infrastructure,
     )
-
-

@@ -24,7 +24,12 @@ def rejudge(path: Path, form: str, settings: Settings, *, publish_it: bool = Fal
     record = read_record(path)
     spec_path = Path(record.spec_path)
     if not spec_path.is_file():
-        raise fail("SF603", f"the record's spec {spec_path} is not here", Position(path), hint="run this from the folder that the record was made in")
+        raise fail(
+            "SF603",
+            f"the record's spec {spec_path} is not here",
+            Position(path),
+            hint="run this from the folder that the record was made in",
+        )
     stale = changed_inputs(record, spec_path)
     if stale:
         raise SpecForgeError(*stale)
@@ -53,7 +58,9 @@ def rejudge(path: Path, form: str, settings: Settings, *, publish_it: bool = Fal
 
 def _evidence(case: CaseEntry) -> Evidence:
     values = {name: Value(entry.value, entry.low, entry.high) for name, entry in case.metrics.items()}
-    return Evidence(case.id, case.verified, case.wrong, case.implausible, case.fault, case.trouble, values, case.missing)
+    return Evidence(
+        case.id, case.verified, case.wrong, case.implausible, case.fault, case.trouble, values, case.missing
+    )
 
 
 def _check_sources(record: Record, spec_path: Path, inputs: list[Path], settings: Settings) -> None:

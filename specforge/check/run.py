@@ -10,11 +10,12 @@ from datetime import date
 from pathlib import Path
 
 from specforge.check.backends import Choice, choose
-from specforge.check.evidence import Findings, gather
+from specforge.check.context import Context
+from specforge.check.evidence import Findings, Scope, gather
 from specforge.check.measurement import Outcome, measure
 from specforge.check.options import Options, check_case, check_only, select
 from specforge.check.prepare import build_variants, render_all
-from specforge.check.progress import Reporter, reporter
+from specforge.check.progress import reporter
 from specforge.check.publish import keep, show
 from specforge.check.recording import Run, record_of
 from specforge.check.variants import variant_of, variants
@@ -38,7 +39,7 @@ def check_specs(paths: Sequence[Path], options: Options, form: str, settings: Se
     if hint is not None:
         print(f"specforge: --only {options.only!r} selects nothing; {hint}", file=sys.stderr)
     with reporter(live=sys.stderr.isatty()) as progress:
-        records = [check_spec(spec, options, settings, progress) for spec in specs]
+        records = [check_spec(spec, Context(options, settings, progress)) for spec in specs]
     for record in records:
         keep(record, options, settings, alone=len(records) == 1)
     show(records, form, settings)
@@ -59,24 +60,25 @@ def load_all(paths: Sequence[Path]) -> tuple[Spec, ...]:
     return tuple(specs)
 
 
-def check_spec(spec: Spec, options: Options, settings: Settings, progress: Reporter) -> Record:
+def check_spec(spec: Spec, context: Context) -> Record:
     """Run one spec as far as `--until` says and seal its record."""
+    options = context.options
     started = time.monotonic()
     benchmarks = select(spec, options.only)
     cases = [case for benchmark in benchmarks for case in benchmark.cases if case.kernel is not None]
     findings = Findings(plans=_plans(cases))
     choice: Choice | None = None
     if cases and options.reaches("render"):
-        findings = _build(spec, cases, findings, options, settings, progress)
+        findings = _build(spec, cases, findings, context)
     if cases and options.reaches("verify"):
         choice = choose(options.backend, spec)
-        findings = replace(findings, verification=verify(spec, cases, choice, options, settings, progress))
+        findings = replace(findings, verification=verify(spec, cases, choice, context))
     if choice is not None and choice.card is not None and options.case is None:
         findings = replace(findings, executed_plans=_plans(cases, (choice.device or spec.device).names))
         if options.reaches("measure"):
-            findings = replace(findings, measured=_measure(cases, findings, choice, options, settings, progress))
+            findings = replace(findings, measured=_measure(cases, findings, choice, context))
     evidence = {
-        case.id: gather(spec, benchmark, case, findings, choice, options)
+        case.id: gather(Scope(spec, findings, choice, options), benchmark, case)
         for benchmark in benchmarks
         for case in benchmark.cases
     }
@@ -84,10 +86,11 @@ def check_spec(spec: Spec, options: Options, settings: Settings, progress: Repor
     targets = [target for benchmark in benchmarks for target in benchmark.targets] if options.case is None else []
     judgements = judge(targets, evidence, until=options.until, today=date.today())
     # A search cut short by its budget is reported and proves what it ran; one that ran nothing proves nothing.
-    idle = any(report.examples == 0 for report in findings.verification.reports.values())
+    reports, trouble = findings.verification.reports, findings.verification.trouble
+    idle = bool(trouble) or any(report.examples == 0 for report in reports.values())
     status = status_of(judgements, evidence.values(), selected=bool(evidence), undecided=idle)
     run = Run(spec, benchmarks, findings, choice, targets, evidence, judgements, status, time.monotonic() - started)
-    return record_of(run, options, settings)
+    return record_of(run, options, context.settings)
 
 
 def _plans(cases: Sequence[Case], device: Mapping[str, Scalar] | None = None) -> dict[str, Plan]:
@@ -100,17 +103,15 @@ def _plans(cases: Sequence[Case], device: Mapping[str, Scalar] | None = None) ->
     return found
 
 
-def _build(
-    spec: Spec, cases: Sequence[Case], findings: Findings, options: Options, settings: Settings, progress: Reporter
-) -> Findings:
+def _build(spec: Spec, cases: Sequence[Case], findings: Findings, context: Context) -> Findings:
     """Render and, where asked for, compile for the spec's own architecture: static targets are always judged for it."""
-    chosen = variants(cases)
+    chosen, progress = variants(cases), context.progress
     progress.stage(f"rendering {len(chosen)} variants")
     rendered = render_all({variant: findings.plans[case.id] for variant, case in chosen.items()})
-    if not options.reaches("build"):
+    if not context.options.reaches("build"):
         return findings
     progress.stage(f"compiling {len(chosen)} variants for {spec.device.architecture}", len(chosen))
-    binaries = build_variants(rendered, spec.device.architecture, settings, progress.advance)
+    binaries = build_variants(rendered, spec.device.architecture, context.settings, progress.advance)
     found: list[Diagnostic] = []
     for case in cases:
         assert case.kernel is not None
@@ -121,15 +122,9 @@ def _build(
     return replace(findings, binaries=binaries)
 
 
-def _measure(
-    cases: Sequence[Case],
-    findings: Findings,
-    choice: Choice,
-    options: Options,
-    settings: Settings,
-    progress: Reporter,
-) -> dict[str, Outcome]:
+def _measure(cases: Sequence[Case], findings: Findings, choice: Choice, context: Context) -> dict[str, Outcome]:
     """Measure the cases whose kernels fuzzing left standing: a wrong kernel is not timed."""
     reports = findings.verification.reports
-    right = [case for case in cases if case.kernel is not None and reports[case.kernel.identity].failure is None]
-    return measure(right, findings.executed_plans, findings.verification.executed, choice, options, settings, progress)
+    standing = {name for name, report in reports.items() if report.failure is None}
+    right = [case for case in cases if case.kernel is not None and case.kernel.identity in standing]
+    return measure(right, findings.executed_plans, findings.verification.executed, choice, context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from specforge.expressions import Scalar
 from specforge.spec.interface import Kernel
@@ -12,21 +12,14 @@ from specforge.spec.sweep import Case
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One kernel with its compile parameters and tunables bound."""
+    """One kernel with its compile parameters and tunables bound; variants are equal by kernel and bindings."""
 
-    kernel: Kernel
+    kernel: Kernel = field(compare=False)
     bindings: tuple[tuple[str, Scalar], ...]
+    identity: str = field(init=False)
 
-    @property
-    def key(self) -> tuple[str, tuple[tuple[str, Scalar], ...]]:
-        """Hashable identity: kernel and bindings."""
-        return self.kernel.identity, self.bindings
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Variant) and self.key == other.key
+    def __post_init__(self) -> None:  # noqa: D105 - the identity is what makes variants of two loads of a kernel equal
+        object.__setattr__(self, "identity", self.kernel.identity)
 
 
 def variant_of(kernel: Kernel, parameters: Mapping[str, Scalar], tunables: Mapping[str, Scalar]) -> Variant:

@@ -68,9 +68,7 @@ class Measurement:
 
     def placed(self, copies: dict[str, int], cold_bytes: int, scrub_bytes: int, rotated_bytes: int) -> Measurement:
         """The same, with what keeps cold tensors cold."""
-        return replace(
-            self, copies=copies, cold_bytes=cold_bytes, scrub_bytes=scrub_bytes, rotated_bytes=rotated_bytes
-        )
+        return replace(self, copies=copies, cold_bytes=cold_bytes, scrub_bytes=scrub_bytes, rotated_bytes=rotated_bytes)
 
     def checked(self, before: ExampleResult, after: ExampleResult | None) -> Measurement:
         """The same, with what the checks found."""

@@ -32,7 +32,7 @@ class Sources(Entry):
 
     commit: str | None
     dirty: bool | None
-    """None: there was no git history to ask; `commit` was then supplied and is to be checked against the inputs' hashes."""
+    """None: there was no git history to ask; `commit` was supplied, and the inputs' hashes can prove it."""
     tool_version: str
     tool_sha256: str
     """Over SpecForge's own Python and headers, by path and content."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from specforge.diagnostics import CODES, fail, suggest
+from specforge.diagnostics import CODES, fail, shorten, suggest
 from specforge.expressions import Scalar
 from specforge.judge.verdict import MEANINGS, STATUS_MEANINGS, Verdict
 from specforge.spec.document import Document
@@ -31,7 +31,7 @@ def explain_word(word: str) -> str:
         lines = [f"  {status.value}  {meaning}" for status, meaning in STATUS_MEANINGS.items()]
         return "Exit status; where several apply, the first in this order wins:\n" + "\n".join(lines) + "\n"
     hint = suggest(word, [*METRICS, *Verdict, *CODES, "status"])
-    raise fail("SF801", f"nothing here is called {word!r}", value=word, hint=hint)
+    raise fail("SF801", f"nothing here is called {shorten(word)!r}", value=word, hint=hint)
 
 
 def explain_in(spec: Spec, what: str | None) -> str:
@@ -55,7 +55,7 @@ def explain_in(spec: Spec, what: str | None) -> str:
         *(case.id for benchmark in spec.benchmarks for case in benchmark.cases),
         *spec.names(),
     ]
-    raise fail("SF801", f"{spec.path} has nothing called {what!r}", value=what, hint=suggest(what, known))
+    raise fail("SF801", f"{spec.path} has nothing called {shorten(what)!r}", value=what, hint=suggest(what, known))
 
 
 def _overview(spec: Spec) -> Iterator[str]:
@@ -77,7 +77,7 @@ def _overview(spec: Spec) -> Iterator[str]:
 def _fact(spec: Spec, name: str) -> Iterator[str]:
     names = spec.names()
     if name not in names:
-        raise fail("SF801", f"no value is called {name!r}", value=name, hint=suggest(name, names))
+        raise fail("SF801", f"no value is called {shorten(name)!r}", value=name, hint=suggest(name, names))
     kind, _, rest = name.partition(".")
     if kind == "device":
         fact = getattr(spec.device.file.facts, rest)

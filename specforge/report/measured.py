@@ -18,7 +18,8 @@ def render(record: Record) -> str:
         return f"No case of {record.spec} was timed.\n"
     environment = record.environment
     commit = (record.sources.commit or "unknown")[:12]
-    source = f"Isolated time of one launch group, cold, on {environment.backend}; record {record.digest[:12]} of {record.created[:10]}, commit {commit}."
+    made = f"record {record.digest[:12]} of {record.created[:10]}, commit {commit}"
+    source = f"Isolated time of one launch group, cold, on {environment.backend}; {made}."
     return "\n".join([source, "", _HEAD, *(_row(case) for case in timed)]) + "\n"
 
 

@@ -182,7 +182,7 @@ class _Reading:
             items = []
             for index, child in enumerate(node):
                 here = (*location, index)
-                self.values[here] = self.keys[here] = node.lc.item(index)
+                self.values[here] = self.keys[here] = self._written(child, node.lc.item(index), self.values[location])
                 items.append(self.plain(child, here))
             return items
         if isinstance(node, str):
@@ -196,9 +196,16 @@ class _Reading:
             if not isinstance(key, str):
                 raise _bad_key(key, where)
             here = (*location, str(_scalar(key, where)))
-            self.keys[here], self.values[here] = node.lc.key(key), node.lc.value(key)
+            self.keys[here] = node.lc.key(key)
+            self.values[here] = self._written(child, node.lc.value(key), self.keys[here])
             plain[str(key)] = self.plain(child, here)
         return plain
+
+    def _written(self, child: object, place: tuple[int, int], otherwise: tuple[int, int]) -> tuple[int, int]:
+        """The place of a value; ruamel puts one that was left out wherever the next thing stands."""
+        line, column = place
+        there = self.lines[line][column:] if line < len(self.lines) else ""
+        return otherwise if child is None and not there.startswith(("~", "null", "Null", "NULL")) else place
 
     def _start(self, text: str, location: Location) -> None:
         line, column = self.values[location]

@@ -44,10 +44,9 @@ def diagnostics_of(document: Document, model: type[BaseModel], error: Validation
     due: dict[Location, list[str]] = {}
     for item, place in zip(errors, places, strict=True):
         kind = item["type"]
-        choice = kind in _DUE or kind == "literal_error"
-        if choice and any(other[: len(place)] == place and len(other) > len(place) for other in places):
-            continue  # another member of the union got further, and says more
-        key = (kind, place) if kind not in _DUE else ("type", place)
+        if kind in (*_DUE, "literal_error") and _outdone(item, place, errors, places):
+            continue
+        key = ("type" if kind in _DUE else kind, place)
         if kind in ("missing", "extra_forbidden"):
             key = (str(item["loc"][-1]), place)
         if kind in _DUE:
@@ -59,6 +58,15 @@ def diagnostics_of(document: Document, model: type[BaseModel], error: Validation
         listed = ", ".join(several[:-1]) + " or " + several[-1] if len(several) > 1 else several[0]
         found["type", place] = Diagnostic("SF203", f"{listed} is due", first.position, first.value)
     return list(dict.fromkeys(found.values()))
+
+
+def _outdone(error: ErrorDetails, place: Location, errors: list[ErrorDetails], places: list[Location]) -> bool:
+    """Whether another member of a union got further than this one, or says more of what is due."""
+    for other, there in zip(errors, places, strict=True):
+        deeper = there[: len(place)] == place and (len(there) > len(place) or other["type"] == "missing")
+        if deeper or (there == place and other["type"] == "literal_error" != error["type"]):
+            return True
+    return False
 
 
 def _diagnostic(document: Document, model: type[BaseModel], error: ErrorDetails, location: Location) -> Diagnostic:

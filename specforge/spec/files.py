@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from specforge.diagnostics import Position, fail, suggest
+from specforge.diagnostics import Position, fail, shorten, suggest
 from specforge.roots import is_file, is_folder, shipped, tidy
 from specforge.spec.device import DeviceFile
 from specforge.spec.document import Document, Location, load_document
@@ -39,7 +39,7 @@ def resolve(text: str, document: Document, location: Location, kind: str) -> Pat
         raise fail("SF002", f"a {kind} file is due, this is a folder", position, value=text)
     folder = own.parent if is_folder(own.parent) else candidates[1].parent
     known = [f"{Path(text).parent / path.name}" for path in sorted(folder.glob("*.yaml"))] if is_folder(folder) else []
-    message = f"no {kind} file {text!r}, neither beside {document.path} nor among the shipped ones"
+    message = f"no {kind} file {shorten(text)!r}, neither beside {document.path} nor among the shipped ones"
     raise fail("SF401", message, position, value=text, hint=suggest(text, known))
 
 

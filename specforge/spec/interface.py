@@ -119,7 +119,9 @@ def _check_parameter(kernel: Kernel, name: str, parameter: Parameter) -> Iterato
         if not _fits(value, parameter.type):
             hint = suggest(value, DTYPES) if parameter.type == "dtype" and isinstance(value, str) else None
             where = document.at((*here, "domain"))
-            yield Diagnostic("SF203", f"{value!r} is no {parameter.type}", where, str(value), hint)
+            yield Diagnostic(
+                "SF203", f"{shorten(repr(value))} is no {parameter.type}", where, shorten(str(value)), hint
+            )
     for index, edge in enumerate(parameter.edges):
         if edge not in parameter.domain:
             message = f"edge {edge} lies outside the domain {parameter.domain}"

@@ -90,7 +90,9 @@ def _check_key(event: Any) -> None:  # noqa: ANN401 - an event of ruamel
 
 class _Constructor(RoundTripConstructor):
     def construct_object(self, node: Any, deep: bool = False) -> Any:  # noqa: ANN401 - ruamel's signature
-        """Give faults of ruamel's scalar readers (30 February, `0x`) the place of the scalar."""
+        """Give faults of ruamel's scalar readers (30 February, `0x`) the place of the scalar; a lone `=` is a text."""
+        if node.tag == "tag:yaml.org,2002:value":
+            return str(node.value)
         try:
             return super().construct_object(node, deep)
         except MarkedYAMLError:

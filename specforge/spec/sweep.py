@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail, suggest
+from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail, shorten, suggest
 from specforge.expressions import ExpressionError, Scalar
 from specforge.spec.document import Document, Location
 from specforge.spec.geometry import resolve_tunables
@@ -235,8 +235,8 @@ def _check_values(
             value = parameters[name]
             listed = [str(item) for item in declared.domain.listed]
             hint = suggest(value, listed) if isinstance(value, str) and listed else None
-            message = f"{name} = {_plain(value)} lies outside the kernel's domain: {declared.domain}"
-            yield Diagnostic("SF405", message, origins.get(name), _plain(value), hint)
+            message = f"{name} = {shorten(_plain(value))} lies outside the kernel's domain: {declared.domain}"
+            yield Diagnostic("SF405", message, origins.get(name), shorten(_plain(value)), hint)
 
 
 def _exclude(section: Sweep, frame: Frame, cases: list[Case]) -> tuple[list[Case], list[Excluded]]:

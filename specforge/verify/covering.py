@@ -25,10 +25,10 @@ def cover(
 ) -> list[dict[str, Scalar]]:
     """Compile bindings: the preferred ones first, then about as few more as meet every value of every compile name.
 
-    Up to `fewest` variants, more are added for the pairs of values that they meet. Constraints hold in each; a value that
-    no allowed combination has is left out. Among combinations that add equally much the cheapest to emulate is taken, so
-    that large cases have a small variant to run in. The same kernel, preferences and seed give the same list. Raises SF409
-    where no combination at all is allowed.
+    Up to `fewest` variants, more are added for the pairs of values that they meet. Constraints hold in each; a value
+    that no allowed combination has is left out. Among combinations that add equally much the cheapest to emulate is
+    taken, so that large cases have a small variant to run in. The same kernel, preferences and seed give the same list.
+    Raises SF409 where no combination at all is allowed.
     """
     every = domains(kernel)
     axes = {name: every[name].edges() for name in kernel.compile_names()}
@@ -47,7 +47,7 @@ def cover(
 
 
 def _add(chosen: list[tuple[Scalar, ...]], candidates: Sequence[tuple[Scalar, ...]], size: int, limit: int) -> None:
-    """Add candidates, greedily, for the combinations of `size` values that they meet first, while at most `limit` are chosen."""
+    """Add candidates, greedily, for the combinations of `size` values they meet, while at most `limit` are chosen."""
     sets = [frozenset(itertools.combinations(enumerate(variant), size)) for variant in candidates]
     met = {met for variant in chosen for met in itertools.combinations(enumerate(variant), size)}
     while candidates and (len(chosen) <= limit or not chosen):

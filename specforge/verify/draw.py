@@ -74,7 +74,7 @@ class Drawer:
         return index, Example(parameters, tunables, values, number(SEEDS - 1), number(SCHEDULES), offset)
 
     def extremes(self) -> list[tuple[int, Example]]:
-        """The least case, and each launch parameter at its largest with the others at their least, where the cap allows it.
+        """The least case, and each launch parameter at its largest with the others at their least, within the cap.
 
         Each in the variant that is cheapest to emulate: what random draws meet only now and then.
         """

@@ -22,9 +22,7 @@ def test_success_unpacks() -> None:
     assert checked((Code(0), 5, 6), "x") == (5, 6)
 
 
-@pytest.mark.parametrize(
-    ("code", "kind", "poisoned"), [(700, "illegal access", True), (1, "launch refused", False)]
-)
+@pytest.mark.parametrize(("code", "kind", "poisoned"), [(700, "illegal access", True), (1, "launch refused", False)])
 def test_what_a_kernel_causes_is_its_fault(code: int, kind: str, poisoned: bool) -> None:
     with pytest.raises(KernelFault, match="while waiting") as caught:
         checked((Code(code),), "waiting")

@@ -31,8 +31,9 @@ def holder(state: Path, seconds: float) -> subprocess.Popen[str]:
 def test_a_second_run_is_refused_and_told_by_whom(tmp_path: Path) -> None:
     with holder(tmp_path, 30) as other:
         start = time.monotonic()
-        with pytest.raises(CardBusy, match=f"specforge check a.yaml, process {other.pid}, since"), hold_card(
-            tmp_path, "GPU-1", wait=0.3
+        with (
+            pytest.raises(CardBusy, match=f"specforge check a.yaml, process {other.pid}, since"),
+            hold_card(tmp_path, "GPU-1", wait=0.3),
         ):
             pass
         assert 0.3 <= time.monotonic() - start < 3

@@ -1,4 +1,4 @@
-"""Whole commands: in this process, in a folder of their own, with the compile cache shared and everything else apart."""
+"""Whole commands: in this process, in a folder of their own; the compile cache is shared and all else apart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Ended:
 
 @pytest.fixture
 def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder. Compiled binaries are found by content, so tests may share them; failures they may not."""
+    """An empty working folder. Tests share compiled binaries, found by content, but no failing examples."""
     folder = tmp_path / "home"
     state = folder / ".specforge"
     state.mkdir(parents=True)

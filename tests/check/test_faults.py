@@ -12,15 +12,27 @@ FLASH = "attention/flash_decode"
 ROUTER = "moe/router_topk"
 FAULTS = {
     (FLASH, "scale"): ("{{ head_dim ** -0.5 }}f", "{{ (head_dim // 2) ** -0.5 }}f"),
-    (FLASH, "tail off by one"): ("row * SLOTS + slot < end ?", "row * SLOTS + slot <= end ?"),
-    (FLASH, "missing barrier"): ("  __syncthreads();\n\n#pragma unroll\n  for (int first", "\n#pragma unroll\n  for (int first"),
-    (FLASH, "dropped split"): ("split < splits; split += TEAMS", "split < splits - 1; split += TEAMS"),
-    (FLASH, "one row NaN"): ("narrow(numerator / denominator)", "narrow(blockIdx.y == 3 ? __int_as_float(0x7fffffff) : numerator / denominator)"),
-    (FLASH, "stale rows"): ("    if (next < end) load(v_rows, values, next);\n", ""),
-    (FLASH, "wrong stride for one head size"): ("stride = kv_heads * HEAD_DIM;", "stride = kv_heads * (HEAD_DIM == 512 ? 256 : HEAD_DIM);"),
-    (FLASH, "lost precision"): ("* HEAD_DIM + dim] = total;", "* HEAD_DIM + dim] = __bfloat162float(__float2bfloat16_rn(total));"),
-    (FLASH, "unwritten output"): ("if (thread < COMBINE_DIMS) {", "if (thread < COMBINE_DIMS - 1) {"),
-    (FLASH, "wrong KV head"): ("kv_head = blockIdx.y / CHUNKS", "kv_head = kv_heads - 1 - blockIdx.y / CHUNKS"),
+    (FLASH, "tail off by one"): ("(own_row + r) * SLOTS + slot < end ?", "(own_row + r) * SLOTS + slot <= end ?"),
+    (FLASH, "missing barrier"): ("  __syncthreads();\n\n  float block_max", "\n  float block_max"),
+    (FLASH, "dropped split"): ("if (split >= splits) stat[i]", "if (split >= splits - 1) stat[i]"),
+    (FLASH, "one row NaN"): (
+        "narrow(numerator / denominator)",
+        "narrow(blockIdx.y == 3 ? __int_as_float(0x7fffffff) : numerator / denominator)",
+    ),
+    (FLASH, "stale rows"): ("    if (next < end) load(v_rows, values, next, 0);\n", ""),
+    (FLASH, "wrong stride for one head size"): (
+        "stride = kv_heads * HEAD_DIM;",
+        "stride = kv_heads * (HEAD_DIM == 512 ? 256 : HEAD_DIM);",
+    ),
+    (FLASH, "lost precision"): (
+        "HEAD_DIM + dim) = total;",
+        "HEAD_DIM + dim) = make_float4(__bfloat162float(__float2bfloat16_rn(total.x)), total.y, total.z, total.w);",
+    ),
+    (FLASH, "unwritten output"): ("if (threadIdx.x < COMBINE_DIMS) {", "if (threadIdx.x < COMBINE_DIMS - 1) {"),
+    (FLASH, "wrong KV head"): (
+        "context * kv_heads + kv_head) * HEAD_DIM",
+        "context * kv_heads + kv_heads - 1 - kv_head) * HEAD_DIM",
+    ),
     (ROUTER, "scale"): ("weight = expf(chosen - high);", "weight = 1.001f * expf(chosen - high);"),
     (ROUTER, "tail off by one"): ("if (token >= tokens) return;", "if (token > tokens) return;"),
     (ROUTER, "missing reduction step"): ("mask > 0; mask /= 2) x += ", "mask > 1; mask /= 2) x += "),
@@ -28,8 +40,14 @@ FAULTS = {
     (ROUTER, "one row NaN"): ("weight / total;", "token == 0 ? __int_as_float(0x7fffffff) : weight / total;"),
     (ROUTER, "tie broken the wrong way"): ("for (int i = OWN - 1; i >= 0; --i)", "for (int i = 0; i < OWN; ++i)"),
     (ROUTER, "stale choice"): ("key[i] = TAKEN;", "key[i] = key[i];"),
-    (ROUTER, "wrong stride for one type"): ("(long long)token * EXPERTS + lane", "(long long)token * (sizeof(T) == 2 ? 128 : EXPERTS) + lane"),
-    (ROUTER, "lost precision"): ("sum += expf(logit[i] - high);", "sum += __bfloat162float(__float2bfloat16_rn(expf(logit[i] - high)));"),
+    (ROUTER, "wrong stride for one type"): (
+        "(long long)token * EXPERTS + lane",
+        "(long long)token * (sizeof(T) == 2 ? 128 : EXPERTS) + lane",
+    ),
+    (ROUTER, "lost precision"): (
+        "sum += expf(logit[i] - high);",
+        "sum += __bfloat162float(__float2bfloat16_rn(expf(logit[i] - high)));",
+    ),
     (ROUTER, "unwritten output"): ("  if (lane < TOP_K) {\n    ids", "  if (lane < TOP_K - 1) {\n    ids"),
 }
 

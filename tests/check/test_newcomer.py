@@ -1,4 +1,4 @@
-"""A newcomer's afternoon, from the README alone: a spec for an RTX 4090 and a kernel of one's own, in an empty folder."""
+"""A newcomer's afternoon, from the README alone: a spec for an RTX 4090 and a kernel, in an empty folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command as a person runs it, in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "specforge", *arguments], capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-m", "specforge", *arguments], capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 def test_from_an_empty_folder_to_green_and_to_red(home: Path, readme_files: dict[str, str]) -> None:

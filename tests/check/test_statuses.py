@@ -72,7 +72,9 @@ def verdicts(text: str) -> set[str]:
         (MET + WARN, "verify", 0, {"met", "missed"}),
     ],
 )
-def test_verdicts_and_status(demo: Callable, specforge: Callable, targets: str, until: str, status: int, expected: set) -> None:
+def test_verdicts_and_status(
+    demo: Callable, specforge: Callable, targets: str, until: str, status: int, expected: set
+) -> None:
     ended = specforge("check", str(demo(targets)), "--until", until, "--format", "json", *FEW)
     assert ended.status == status, ended.errors
     assert verdicts(ended.text) == expected
@@ -95,7 +97,9 @@ def test_a_wrong_result_wins_over_a_missed_target(demo: Callable, specforge: Cal
         ("__trap();", "trap"),
     ],
 )
-def test_a_fault_of_the_kernel_is_an_error(demo: Callable, specforge: Callable, monkeypatch: pytest.MonkeyPatch, line: str, named: str) -> None:
+def test_a_fault_of_the_kernel_is_an_error(
+    demo: Callable, specforge: Callable, monkeypatch: pytest.MonkeyPatch, line: str, named: str
+) -> None:
     monkeypatch.setattr("specforge.verify.session.time_limit", lambda case: 1.0)
     spec = demo(MET)
     plant("  if (i >= count) return;\n", f"  {line}\n  if (i >= count) return;\n")
@@ -115,7 +119,9 @@ def test_a_fault_of_the_kernel_is_an_error(demo: Callable, specforge: Callable, 
         ("{{ dtype | ctype }}", "{{ dtype | ", "SF501"),
     ],
 )
-def test_an_invalid_template_wins_over_everything(demo: Callable, specforge: Callable, right: str, wrong: str, code: str) -> None:
+def test_an_invalid_template_wins_over_everything(
+    demo: Callable, specforge: Callable, right: str, wrong: str, code: str
+) -> None:
     spec = demo(MISSED)
     plant(right, wrong)
     ended = specforge("check", str(spec), *FEW)
@@ -192,7 +198,14 @@ def measured(path: Path, **update: object) -> Path:
     record = read_record(path)
     cases = [case.model_copy(update=update) for case in record.cases]
     request = record.request.model_copy(update={"until": "judge"})
-    write_record(seal(Record.model_validate({**record.model_dump(), "cases": [case.model_dump() for case in cases], "request": request.model_dump()})), path)
+    write_record(
+        seal(
+            Record.model_validate(
+                {**record.model_dump(), "cases": [case.model_dump() for case in cases], "request": request.model_dump()}
+            )
+        ),
+        path,
+    )
     return path
 
 
@@ -217,7 +230,12 @@ def recorded(demo: Callable, specforge: Callable) -> Path:
     ],
 )
 def test_a_stored_record_is_judged_again(
-    recorded: Path, specforge: Callable, latency: tuple[float, float, float] | None, update: dict, status: int, expected: set
+    recorded: Path,
+    specforge: Callable,
+    latency: tuple[float, float, float] | None,
+    update: dict,
+    status: int,
+    expected: set,
 ) -> None:
     metrics = dict(read_record(recorded).cases[0].metrics)
     if latency is not None:

@@ -277,5 +277,3 @@ def test_time_of_a_big_copy_is_plausible(worker: Worker, binary: str, references
     assert seen.converged
     rate = plan.bytes / seen.median
     assert 0.3 * 3.35e12 < rate < 6e12, rate
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,9 +179,16 @@ class Files:
         return Position(self.path(name), place[0], place[1].index(text) + 1)
 
 
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all tests, so that files which a test leaves alone are parsed once."""
+    return tmp_path_factory.mktemp("small")
+
+
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    found = Files(tmp_path / "repository")
+def files(place: Path) -> Files:
+    shutil.rmtree(place)
+    found = Files(place / "repository")
     for name, text in FILES.items():
         found.write(name, text)
     return found

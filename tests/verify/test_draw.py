@@ -87,7 +87,11 @@ def test_extremes_meet_both_ends_of_every_range_in_the_cheapest_variant() -> Non
     variants = cover(kernel, [], 0)
     found = Drawer(kernel, variants, 6e8, {"device.multiprocessors": 170}).extremes()
     assert {variants[place]["head_dim"] for place, _ in found} == {64}
-    assert {(example.parameters["batch"], example.parameters["context"]) for _, example in found} == {(1, 1), (64, 1), (1, 262144)}
+    assert {(example.parameters["batch"], example.parameters["context"]) for _, example in found} == {
+        (1, 1),
+        (64, 1),
+        (1, 262144),
+    }
     small = Drawer(kernel, variants, 1e6, {"device.multiprocessors": 170}).extremes()
     assert (1, 262144) not in {(example.parameters["batch"], example.parameters["context"]) for _, example in small}
 

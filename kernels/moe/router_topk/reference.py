@@ -8,8 +8,8 @@ import numpy as np
 def reference(*, logits: np.ndarray, top_k: int, renormalise: bool) -> dict[str, np.ndarray]:
     """Return the ids and weights of the `top_k` largest of `logits` [tokens, experts].
 
-    `weights_magnitude` is the weight times the sensitivity of a softmax to rounded exponents: an exponential of x is off
-    by roundoff times (1 + |x|), and both the chosen term and every term of the denominator are exponentials.
+    `weights_magnitude` is the weight times the sensitivity of a softmax to rounded exponents: an exponential of x is
+    off by roundoff times (1 + |x|), and both the chosen term and every term of the denominator are exponentials.
     """
     shifted = logits - logits.max(axis=1, keepdims=True)
     ids = np.argsort(-logits, axis=1, kind="stable")[:, :top_k]
