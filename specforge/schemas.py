@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -31,7 +32,22 @@ def schema_text(kind: str) -> str:
         "title": f"SpecForge {kind}",
         **{key: value for key, value in schema.items() if key != "title"},
     }
-    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+    text = json.dumps(_closed(schema), indent=1, sort_keys=True)
+    for name, part in schema.get("$defs", {}).items():  # pydantic's names of generic models differ between its versions
+        text = text.replace(f'"{name}": ', f'"{part["title"]}": ').replace(
+            f'"#/$defs/{name}"', f'"#/$defs/{part["title"]}"'
+        )
+    return text + "\n"
+
+
+def _closed(node: Any) -> Any:  # noqa: ANN401 - JSON
+    """Refuse keys that are no names, as the loader does; pydantic leaves such mappings open."""
+    if isinstance(node, list):
+        return [_closed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    closed = {key: _closed(value) for key, value in node.items()}
+    return {**closed, "additionalProperties": False} if "patternProperties" in node else closed
 
 
 def write_schemas(folder: Path) -> list[Path]:

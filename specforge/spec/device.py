@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from specforge.expressions import Scalar
 from specforge.spec.fields import Name, Section, Text, quantity
@@ -18,11 +18,19 @@ T = TypeVar("T")
 class Fact(Section, Generic[T]):
     """One fact and where it comes from."""
 
+    model_config = ConfigDict(json_schema_extra={"description": __doc__})
+
     value: T
     certainty: Certainty
     source: Name
     """An id of this file's `sources`."""
     note: Text | None = None
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """A name in the JSON Schema that says what is stated, whatever pydantic's version."""
+        titles = [item.json_schema["title"] for item in params[0].__metadata__ if isinstance(item, WithJsonSchema)]
+        return "Fact_" + (titles or [params[0].__origin__.__name__])[0].replace(" ", "_")
 
 
 class Match(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -20,7 +21,7 @@ from specforge.diagnostics import Diagnostic, SpecForgeError, shorten
 from specforge.expressions import Expression, ExpressionError
 from specforge.spec.document import Document
 from specforge.spec.faults import diagnostics_of
-from specforge.units import QuantityError, parse_quantity
+from specforge.units import UNITS, QuantityError, parse_quantity
 
 FORMAT_VERSION = 1
 
@@ -89,6 +90,7 @@ Value = Annotated[
 """A field that takes a literal or, after `=`, an expression."""
 
 
+@cache
 def quantity(unit: str) -> Any:  # noqa: ANN401 - an Annotated type
     """The type of a field that holds a quantity of this unit; the value is in base units."""
 
@@ -108,7 +110,9 @@ def quantity(unit: str) -> Any:  # noqa: ANN401 - an Annotated type
     return Annotated[
         float,
         BeforeValidator(convert),
-        WithJsonSchema({"type": "string", "description": f"A quantity such as {_example(unit)}."}),
+        WithJsonSchema(
+            {"type": "string", "title": UNITS[unit], "description": f"A quantity such as {_example(unit)}."}
+        ),
     ]
 
 
