@@ -11,20 +11,33 @@ from specforge.check.options import Options
 from specforge.diagnostics import SpecForgeError, fail
 from specforge.record.ledger import append
 from specforge.record.model import Record
-from specforge.record.provenance import check_publishable
+from specforge.record.provenance import check_publishable, check_sources, input_paths, sources
 from specforge.record.store import default_path, published_path, write_record
 from specforge.report import github, junit, machine, markdown, text
 from specforge.settings import Settings
+from specforge.spec.load import Spec
 
 RESULTS = Path("results")
 
 
-def keep(record: Record, options: Options, settings: Settings, *, alone: bool) -> None:
-    """Write the record where it belongs; raises SF801 where `--record` names one file for several."""
-    if options.record is not None and not alone:
+def check_ahead(specs: Sequence[Spec], options: Options, settings: Settings) -> None:
+    """Refuse before the work what would be refused after it: one file for several records, uncommitted sources."""
+    if options.record is not None and len(specs) > 1:
         raise fail(
             "SF801", "--record names one file, and several specs make several records", value=str(options.record)
         )
+    if options.publish:
+        found = [
+            problem
+            for spec in specs
+            for problem in check_sources(sources(spec.path, input_paths(spec), settings.commit))
+        ]
+        if found:
+            raise SpecForgeError(*dict.fromkeys(found))
+
+
+def keep(record: Record, options: Options, settings: Settings) -> None:
+    """Write the record where it belongs; raises SF604 where it was to be published and may not."""
     write_record(record, options.record or default_path(record, settings.state))
     if options.publish:
         publish(record)

@@ -16,7 +16,7 @@ from specforge.check.measurement import Outcome, measure
 from specforge.check.options import Options, check_case, check_only, select
 from specforge.check.prepare import build_variants, render_all
 from specforge.check.progress import reporter
-from specforge.check.publish import keep, show
+from specforge.check.publish import check_ahead, keep, show
 from specforge.check.recording import Run, record_of
 from specforge.check.variants import variant_of, variants
 from specforge.check.verification import verify
@@ -35,13 +35,14 @@ def check_specs(paths: Sequence[Path], options: Options, form: str, settings: Se
     """Check every spec, print the reports in the asked-for format, and give the exit status."""
     check_case(options)
     specs = load_all(paths)
+    check_ahead(specs, options, settings)
     hint = check_only(specs, options.only)
     if hint is not None:
         print(f"specforge: --only {options.only!r} selects nothing; {hint}", file=sys.stderr)
     with reporter(live=sys.stderr.isatty()) as progress:
         records = [check_spec(spec, Context(options, settings, progress)) for spec in specs]
     for record in records:
-        keep(record, options, settings, alone=len(records) == 1)
+        keep(record, options, settings)
     show(records, form, settings)
     return int(first_of(Status(record.status) for record in records))
 

@@ -128,7 +128,8 @@ class _Bench:
                     worker.close()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-        return replace(found, beyond=frozenset(beyond))
+        ordered = {name: found.reports[name] for name in futures if name in found.reports}
+        return replace(found, reports=ordered, beyond=frozenset(beyond))
 
     def _job(self, job: _Job, found: Verification, beyond: set[str]) -> None:
         options = self._context.options

@@ -183,7 +183,7 @@ def _margin(target: Target, value: float) -> float | None:
         return None
     above = value - target.bound
     signed = {"at_most": -above, "at_least": above, "equals": -abs(above)}[target.comparison]
-    return signed / abs(target.bound)
+    return signed / abs(target.bound) + 0.0  # no minus zero
 
 
 def status_of(

@@ -120,28 +120,28 @@ def changed_inputs(record: Record, spec: Path) -> list[Diagnostic]:
     return found
 
 
+def check_sources(state: Sources) -> list[Diagnostic]:
+    """SF604 for everything about the sources that keeps what they made from being published."""
+    found = []
+    if state.dirty:
+        message = "the sources are not committed: a stranger could not run them"
+        found.append(Diagnostic("SF604", message, hint="commit or undo every change, then run again"))
+    if state.commit is None:
+        hint = "run inside a git repository that tracks the spec, or name the commit in SPECFORGE_COMMIT"
+        found.append(Diagnostic("SF604", "the commit of the sources is unknown", hint=hint))
+    return found
+
+
 def check_publishable(record: Record) -> list[Diagnostic]:
     """SF604 for everything that keeps a record from being published."""
-    found = []
-
-    def refuse(message: str, hint: str) -> None:
-        found.append(Diagnostic("SF604", message, hint=hint))
-
-    if record.sources.dirty:
-        refuse(
-            "the sources are not committed: a stranger could not run them",
-            "commit or undo every change, then run again",
-        )
-    if record.sources.commit is None:
-        hint = "run inside a git repository that tracks the spec, or name the commit in SPECFORGE_COMMIT"
-        refuse("the commit of the sources is unknown", hint)
+    found = check_sources(record.sources)
     if not record.binaries:
-        refuse(
-            "nothing was compiled: there is nothing to publish", "run without `--until validate` or `--until render`"
-        )
+        hint = "run without `--until validate` or `--until render`"
+        found.append(Diagnostic("SF604", "nothing was compiled: there is nothing to publish", hint=hint))
     for binary in record.binaries:
         if not binary.flags or not binary.compiler:
-            refuse(f"the flags or the compiler of a binary of {binary.kernel} are unknown", "make the record again")
+            message = f"the flags or the compiler of a binary of {binary.kernel} are unknown"
+            found.append(Diagnostic("SF604", message, hint="make the record again"))
     return found
 
 

@@ -29,8 +29,9 @@ class Fact(Section, Generic[T]):
     @classmethod
     def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
         """A name in the JSON Schema that says what is stated, whatever pydantic's version."""
-        titles = [item.json_schema["title"] for item in params[0].__metadata__ if isinstance(item, WithJsonSchema)]
-        return "Fact_" + (titles or [params[0].__origin__.__name__])[0].replace(" ", "_")
+        schemas = [item.json_schema or {} for item in params[0].__metadata__ if isinstance(item, WithJsonSchema)]
+        title = schemas[0]["title"] if schemas else params[0].__origin__.__name__
+        return f"Fact_{title}".replace(" ", "_")
 
 
 class Match(Section):

@@ -124,7 +124,7 @@ def _parse(path: Path, raw: bytes) -> Document:
         where = Position(path, line + 1, column + 1)
         raise fail("SF101", f"not valid YAML: {error.problem or error.context}", where) from None
     except ReaderError as error:
-        before = text[: error.position].splitlines(keepends=True) or [""]
+        before = _lines(text[: error.position])
         place = Position(path, len(before), len(before[-1]) + 1)
         raise fail("SF003", f"character {chr(error.character)!r} is not allowed in YAML", place) from None
     except (YAMLError, ValueError) as error:

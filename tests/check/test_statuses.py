@@ -266,3 +266,11 @@ def test_publishing_needs_committed_sources(demo: Callable, specforge: Callable)
     assert ended.status == 2
     assert "SF604" in ended.errors
     assert not Path("results").exists()
+
+
+def test_one_file_does_not_hold_two_records(demo: Callable, specforge: Callable) -> None:
+    spec = str(demo(MET))
+    ended = specforge("check", spec, spec, "--until", "build", "--record", "both.json")
+    assert ended.status == 2
+    assert "SF801" in ended.errors
+    assert not Path("both.json").exists()
