@@ -31,6 +31,8 @@ EMULATED_STEPS = 6e8
 """The most thread-steps of one emulated example, a few seconds; few examples come near it (`verify/draw.py`)."""
 CARD_STEPS = 5e9
 """The same on a card, where the float64 reference on the CPU sets the limit."""
+SHRINK_SECONDS = 10.0
+"""How long a failure may be made smaller."""
 OWN_SECONDS = 600.0
 """The longest that one case of a spec may take."""
 
@@ -153,6 +155,7 @@ class _Bench:
             budget=options.seconds,
             cap=self._cap,
             known_failures=known,
+            shrink_seconds=SHRINK_SECONDS,
             progress=lambda count: self._note(kernel.identity, count),
             device=self._device,
             backend=self._choice.name,

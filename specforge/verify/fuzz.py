@@ -58,7 +58,7 @@ def fuzz(
     progress: Callable[[int], None] | None = None,
     device: Mapping[str, Scalar] | None = None,
     backend: str = "emulator",
-    shrink_seconds: float = 10.0,
+    shrink_seconds: float = 20.0,
 ) -> FuzzReport:
     """Run up to `examples` examples within `budget` seconds, each of at most `cap` emulated steps, and report.
 
