@@ -132,6 +132,7 @@ CODES: dict[str, str] = {
     "SF506": "A rendered kernel does not compile.",
     "SF507": "The reference raised an error or returned something unusable.",
     "SF508": "A launch exceeds what the card allows.",
+    "SF509": "A tolerance lets a known corruption of the output pass, or rejects the best possible result.",
     "SF601": "A record cannot be read.",
     "SF602": "A record does not match its own digests: tampered.",
     "SF603": "A record's inputs have changed since it was made: stale.",

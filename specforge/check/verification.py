@@ -14,13 +14,14 @@ from specforge.check.context import Context
 from specforge.check.options import Options
 from specforge.check.prepare import build_hosts, build_variants, render_all
 from specforge.check.variants import Variant, variant_of, variants
-from specforge.diagnostics import fail
+from specforge.diagnostics import Diagnostic, SpecForgeError, fail
 from specforge.expressions import Scalar
 from specforge.kernel.build import Binary
 from specforge.spec.geometry import Plan, plan, resolve_tunables
 from specforge.spec.interface import Kernel
 from specforge.spec.load import Spec
 from specforge.spec.sweep import Case
+from specforge.verify.corruption import RIGHT, Survivor, check_tolerances
 from specforge.verify.covering import cover
 from specforge.verify.example import Example, bindings, plan_example
 from specforge.verify.failures import load_failures, update_failures
@@ -137,11 +138,26 @@ class _Bench:
         options = self._context.options
         with Worker(self._choice.runner) as worker:
             self._workers.append(worker)
+            if job.example is None:
+                self._check_checker(job, worker)
             report = found.reports[job.kernel.identity] = self._fuzz(job, worker)
             # On a card that measures, each case is verified there, around its timing.
             measured = self._choice.card is not None and options.reaches("measure")
             if report.failure is None and job.example is None and not measured:
                 self._own_cases(job, worker, found, beyond)
+
+    def _check_checker(self, job: _Job, worker: Worker) -> None:
+        """Refuse a kernel file whose tolerances would let known corruptions of the smallest case pass."""
+        kernel = job.kernel
+        plans = [
+            plan(kernel, case.parameters, resolve_tunables(kernel, case.parameters, self._device)) for case in job.cases
+        ]
+        least = min(plans, key=lambda shape: shape.steps)
+        example = Example(least.parameters, seed=self._context.options.seed)
+        survivors = worker.call(check_tolerances, (least, example), timeout=OWN_SECONDS)
+        found = [_survived(kernel, survivor, example) for survivor in survivors]
+        if found:
+            raise SpecForgeError(*found)
 
     def _fuzz(self, job: _Job, worker: Worker) -> FuzzReport:
         kernel, options, state = job.kernel, self._context.options, self._context.settings.state
@@ -191,6 +207,19 @@ class _Bench:
                 device=self._device,
                 backend=self._choice.name,
             )
+
+
+def _survived(kernel: Kernel, survivor: Survivor, example: Example) -> Diagnostic:
+    where = kernel.document.at(("tolerance", survivor.output))
+    row = f"in {example.to_row()}"
+    if survivor.corruption == RIGHT:
+        message = f"the tolerance of {survivor.output!r} rejects {RIGHT}, by {survivor.ratio:.3g}x"
+        return Diagnostic(
+            "SF509", message, where, row, "no kernel could pass it: allow at least for the output's rounding"
+        )
+    hint = f"its error is {survivor.ratio:.3g}x the tolerance; one below that share would reject it"
+    message = f"the tolerance of {survivor.output!r} lets this pass: {survivor.corruption}"
+    return Diagnostic("SF509", message, where, row, hint)
 
 
 def _example(options: Options, kernels: Mapping[str, Kernel]) -> Example | None:

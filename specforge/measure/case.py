@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,8 @@ from specforge.measure.samples import estimate_median
 from specforge.measure.timing import StopRule, collect
 from specforge.spec.geometry import Plan
 from specforge.verify.compare import judge
-from specforge.verify.example import Example, ExampleResult
+from specforge.verify.example import Example, ExampleResult, draw_inputs
 from specforge.verify.reference import call_reference
-from specforge.verify.values import generate, stream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +75,7 @@ def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
     case = runner.prepare(
         plan, task.binary, offset=task.example.offset, copies=residency.copies, spare=residency.spare_bytes
     )
-    inputs = _draw(task, [buffer.name for buffer in plan.buffers if buffer.role == "in"], task.example.seed)
+    inputs = draw_inputs(plan, task.example)
     case.upload(inputs)
     case.poison()
     case.launch()
@@ -88,7 +87,7 @@ def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
 
     fresh = [buffer.name for buffer in plan.buffers if buffer.role == "in" and buffer.residency == "hot"]
     if fresh and sum(inputs[name].nbytes for name in fresh) <= FRESH_BYTES:
-        changed = _draw(task, fresh, task.example.seed + _FRESH)
+        changed = draw_inputs(plan, replace(task.example, seed=task.example.seed + _FRESH), fresh)
         case.replace(changed)
         want = call_reference(plan, inputs | changed)
     del inputs
@@ -134,15 +133,6 @@ class _Timer:
         seconds = self._runner.time(works, ahead)
         self.last += count
         return seconds
-
-
-def _draw(task: MeasureTask, names: list[str], seed: int) -> dict[str, np.ndarray]:
-    drawn = {}
-    for name in names:
-        buffer = task.plan.buffer(name)
-        distribution = task.example.values.get(name, buffer.values[0])
-        drawn[name] = generate(distribution, buffer.shape, buffer.dtype, stream(seed, name))
-    return drawn
 
 
 def _check(case: DeviceCase, want: dict[str, np.ndarray], rotation: int, rotations: int) -> ExampleResult:

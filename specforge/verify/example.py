@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +13,7 @@ from specforge.spec.interface import Kernel
 
 if TYPE_CHECKING:
     from specforge.backend.runner import Runner
-    from specforge.verify.compare import OutputError
+    from specforge.verify.compare import Array, OutputError
 
 RESERVED = ("parameters", "values", "seed", "schedule", "offset")
 """Keys of a row that name no parameter; a parameter of such a name stands under `parameters`."""
@@ -94,6 +94,22 @@ class ExampleResult:
         return max((error.ratio for error in self.errors), default=0.0)
 
 
+def draw_inputs(case: Plan, example: Example, names: Collection[str] | None = None) -> dict[str, Array]:
+    """The input tensors of an example, or those of `names`, in storage types: the same for the same example."""
+    from specforge.verify.values import generate, stream
+
+    return {
+        buffer.name: generate(
+            example.values.get(buffer.name, buffer.values[0]),
+            buffer.shape,
+            buffer.dtype,
+            stream(example.seed, buffer.name),
+        )
+        for buffer in case.buffers
+        if buffer.role == "in" and (names is None or buffer.name in names)
+    }
+
+
 def run_example(runner: Runner, payload: tuple[Plan, str, Example]) -> ExampleResult:
     """Run one example and compare it with the reference; a task for a worker.
 
@@ -102,19 +118,9 @@ def run_example(runner: Runner, payload: tuple[Plan, str, Example]) -> ExampleRe
     from specforge.backend.runner import KernelFault
     from specforge.verify.compare import judge
     from specforge.verify.reference import call_reference
-    from specforge.verify.values import generate, stream
 
     case, binary, example = payload
-    inputs = {
-        buffer.name: generate(
-            example.values.get(buffer.name, buffer.values[0]),
-            buffer.shape,
-            buffer.dtype,
-            stream(example.seed, buffer.name),
-        )
-        for buffer in case.buffers
-        if buffer.role == "in"
-    }
+    inputs = draw_inputs(case, example)
     want = call_reference(case, inputs)
     try:
         execution = runner.run(case, binary, inputs, schedule=example.schedule, offset=example.offset)

@@ -274,3 +274,13 @@ def test_one_file_does_not_hold_two_records(demo: Callable, specforge: Callable)
     assert ended.status == 2
     assert "SF801" in ended.errors
     assert not Path("both.json").exists()
+
+
+def test_a_tolerance_that_lets_zeros_pass_makes_the_kernel_invalid(demo: Callable, specforge: Callable) -> None:
+    spec = demo(MET)
+    interface = Path("kernels/activation/silu/kernel.yaml")
+    interface.write_text(interface.read_text().replace('absolute: "3e-37"', 'absolute: "50"'))
+    ended = specforge("check", str(spec), "--until", "verify", *FEW)
+    assert ended.status == 2
+    assert "SF509" in ended.errors
+    assert "lets this pass: all zeros" in ended.errors
