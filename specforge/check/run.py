@@ -67,6 +67,8 @@ def check_spec(spec: Spec, context: Context) -> Record:
     started = time.monotonic()
     benchmarks = select(spec, options.only)
     cases = [case for benchmark in benchmarks for case in benchmark.cases if case.kernel is not None]
+    total, targeted = sum(len(part.cases) for part in benchmarks), sum(part.targeted() for part in benchmarks)
+    context.progress.stage(f"{spec.name}: {total} cases, {targeted} targeted, {total - targeted} record-only")
     findings = Findings(plans=_plans(cases))
     choice: Choice | None = None
     if cases and options.reaches("render"):
