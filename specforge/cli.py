@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import select
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -50,7 +51,7 @@ class _Group(click.Group):
             from specforge.diagnostics import SpecForgeError
 
             if not isinstance(error, SpecForgeError):
-                raise
+                _confess(error)
             for diagnostic in error.diagnostics:
                 click.echo(str(diagnostic), err=True)
             sys.exit(2)
@@ -65,6 +66,17 @@ class _Group(click.Group):
                 raise RuntimeError("a pipe broke that was not standard output") from error  # click would end with 1
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail again
             return 141
+
+
+def _confess(error: Exception) -> NoReturn:
+    """A fault of SpecForge's own, or of the machine: undecided, and never the status of a missed target."""
+    import traceback
+
+    traceback.print_exception(error)
+    click.echo(
+        "specforge: this is a fault of SpecForge or of this machine, not of your files; please report it", err=True
+    )
+    sys.exit(4)
 
 
 def _reader_is_gone() -> bool:
@@ -129,7 +141,7 @@ def main() -> None:
     type=click.FloatRange(1, 86_400),
     default=None,
     metavar="S",
-    help="Wall budget of fuzzing each kernel.  [default: 60]",
+    help="Wall budget of verifying each kernel.  [default: 120]",
 )
 @click.option(
     "--record",
@@ -162,6 +174,8 @@ def check(  # noqa: PLR0917 - one argument for each option
     from specforge.check.options import DEFAULT_EXAMPLES, DEFAULT_SECONDS, Options, parse_backend
     from specforge.check.run import check_specs
 
+    if seconds is not None and math.isnan(seconds):
+        raise click.BadParameter("nan is no number of seconds", param_hint="--seconds")
     options = Options(
         until=until,  # type: ignore[arg-type]  # click.Choice has checked it
         only=only,

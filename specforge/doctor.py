@@ -23,7 +23,19 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything that some step needs; nothing is changed and no kernel runs."""
-    return [*_software(settings), *_cards()]
+    return [*_software(settings), *_ledger(), *_cards()]
+
+
+def _ledger() -> Iterator[Finding]:
+    from specforge.record.ledger import verify_ledger
+
+    ledger = Path("results") / "ledger.jsonl"
+    if ledger.is_file():
+        faults = verify_ledger(ledger)
+        detail = (
+            "; ".join(fault.message for fault in faults[:3]) or "every record it names is whole, and none is missing"
+        )
+        yield Finding(f"ledger {ledger}", not faults, detail)
 
 
 def _software(settings: Settings) -> Iterator[Finding]:

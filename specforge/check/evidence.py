@@ -22,6 +22,9 @@ from specforge.spec.metrics import METRICS
 from specforge.spec.sweep import Case
 from specforge.verify.fuzz import FuzzReport
 
+STAND_INS = 10
+"""Examples of a case's own binary that stand for the case where it is too large to be emulated itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -64,13 +67,17 @@ def gather(scope: Scope, benchmark: Benchmark, case: Case) -> Evidence:
     wrong, fault = _failure(report, f"{case.kernel.identity} fails")
     if wrong is None and fault is None:
         wrong, fault = _failure(own, "this case fails")
-    verified = wrong is None and fault is None and _verified(case, report, own, findings)
+    doubt = _doubt(scope, case, report, own)
+    verified = report is not None and wrong is None and fault is None and doubt is None
+    if doubt is not None:
+        missing["*"] = doubt
     ratio = _own_ratio(own)
     trouble, implausible = findings.verification.trouble.get(case.kernel.identity), None
     match outcome:
         case Measurement():
             wrong = wrong or _measured_wrong(outcome)
             verified = outcome.verified and wrong is None and fault is None
+            missing.pop("*", None)
             implausible = _implausible(outcome)
             values |= _timed(scope, case, outcome)
             if outcome.refusal:
@@ -96,16 +103,23 @@ def _failure(report: FuzzReport | None, subject: str) -> tuple[str | None, str |
     return (None, sentence) if report.failure.result.kind == "fault" else (sentence, None)
 
 
-def _verified(case: Case, report: FuzzReport | None, own: FuzzReport | None, findings: Findings) -> bool:
-    """Whether this case's result was checked: itself, or, beyond what can be emulated, by fuzzing the same kernel."""
-    if own is not None:
-        return own.failure is None and own.examples > 0
-    return (
-        report is not None
-        and report.failure is None
-        and report.examples > 0
-        and case.id in findings.verification.beyond
-    )
+def _doubt(scope: Scope, case: Case, report: FuzzReport | None, own: FuzzReport | None) -> str | None:
+    """Why this case's result is not verified; None where it is.
+
+    A case is verified by running it. Beyond what can be emulated, examples of the binary that it runs stand for it.
+    """
+    if report is None:
+        return None if not scope.options.reaches("verify") else "the kernel was not run"
+    if own is not None and own.failure is None and own.examples > 0:
+        return None
+    if case.id not in scope.findings.verification.beyond:
+        return "the case was not run: the wall budget of its kernel was used up (--seconds)"
+    plan = scope.findings.plans[case.id]
+    wanted = {name: {**plan.parameters, **plan.tunables}[name] for name in report.tried[0][0]} if report.tried else {}
+    count = sum(number for bindings, number in report.tried if bindings == wanted)
+    if count >= STAND_INS:
+        return None
+    return f"too large to emulate, and {count} examples of its binary ran where {STAND_INS} are due (--examples)"
 
 
 def _own_ratio(own: FuzzReport | None) -> float | None:

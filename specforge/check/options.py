@@ -11,7 +11,7 @@ from specforge.spec.load import Benchmark, Spec
 from specforge.spec.metrics import STAGES, Stage
 
 DEFAULT_EXAMPLES = 200
-DEFAULT_SECONDS = 60.0
+DEFAULT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Options:
     seed: int = 0
     examples: int = DEFAULT_EXAMPLES
     seconds: float = DEFAULT_SECONDS
-    """Wall budget of fuzzing one kernel."""
+    """Wall budget of verifying one kernel."""
     record: Path | None = None
     publish: bool = False
     arguments: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from specforge.diagnostics import SpecForgeError, fail
 from specforge.record.ledger import append
 from specforge.record.model import Record
 from specforge.record.provenance import check_publishable, check_sources, input_paths, sources
-from specforge.record.store import default_path, published_path, write_record
+from specforge.record.store import default_path, published_path, read_record, write_record
 from specforge.report import github, junit, machine, markdown, text
 from specforge.settings import Settings
 from specforge.spec.load import Spec
@@ -26,6 +26,8 @@ def check_ahead(specs: Sequence[Spec], options: Options, settings: Settings) -> 
         raise fail(
             "SF801", "--record names one file, and several specs make several records", value=str(options.record)
         )
+    if options.record is not None:
+        _check_replaceable(options.record)
     if options.publish:
         found = [
             problem
@@ -34,6 +36,21 @@ def check_ahead(specs: Sequence[Spec], options: Options, settings: Settings) -> 
         ]
         if found:
             raise SpecForgeError(*dict.fromkeys(found))
+
+
+def _check_replaceable(path: Path) -> None:
+    """A record may take the place of a record, and of nothing else."""
+    if not path.exists():
+        return
+    try:
+        if not path.is_file():
+            raise fail("SF605", f"{path} is no regular file", hint="name a new file with --record")
+        read_record(path)
+    except SpecForgeError as error:
+        if error.diagnostics[0].code != "SF601":
+            raise
+        hint = "name another file with --record, or remove this one"
+        raise fail("SF605", f"{path} exists and is no record; it is left alone", hint=hint) from None
 
 
 def keep(record: Record, options: Options, settings: Settings) -> None:
@@ -58,7 +75,7 @@ def show(records: Sequence[Record], form: str, settings: Settings) -> None:
     """Print every record in one format; `github` also writes the step summary where there is one."""
     match form:
         case "json":
-            print("\n".join(machine.render(record) for record in records))
+            print(machine.render_all(records), end="")
         case "md":
             print("\n".join(markdown.render(record) for record in records))
         case "junit":
@@ -66,9 +83,16 @@ def show(records: Sequence[Record], form: str, settings: Settings) -> None:
         case "github":
             print(github.render(*records), end="")
             if settings.step_summary is not None:
-                with settings.step_summary.open("a", encoding="utf-8") as summary:
-                    summary.writelines(github.step_summary(record) for record in records)
+                _append(settings.step_summary, "".join(github.step_summary(record) for record in records))
         case _:
-            width = max(80, min(shutil.get_terminal_size((100, 24)).columns, 120))
+            width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
             for record in records:
                 print(text.render(record, width=width, colour=sys.stdout.isatty()))
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as summary:
+            summary.write(text)
+    except OSError as error:
+        raise fail("SF605", f"cannot write the step summary {path}: {error.strerror or error}") from None

@@ -19,7 +19,7 @@ from specforge.check.progress import reporter
 from specforge.check.publish import check_ahead, keep, show
 from specforge.check.recording import Run, record_of
 from specforge.check.variants import variant_of, variants
-from specforge.check.verification import verify
+from specforge.check.verification import chosen_example, verify
 from specforge.diagnostics import Diagnostic, SpecForgeError
 from specforge.expressions import Scalar
 from specforge.judge.verdict import Status, first_of, judge, status_of
@@ -39,11 +39,19 @@ def check_specs(paths: Sequence[Path], options: Options, form: str, settings: Se
     hint = check_only(specs, options.only)
     if hint is not None:
         print(f"specforge: --only {options.only!r} selects nothing; {hint}", file=sys.stderr)
+    records: list[Record] = []
+    found: list[Diagnostic] = []
     with reporter(live=sys.stderr.isatty()) as progress:
-        records = [check_spec(spec, Context(options, settings, progress)) for spec in specs]
-    for record in records:
-        keep(record, options, settings)
-    show(records, form, settings)
+        for spec in specs:  # what one spec's fault ends is that spec; what the others showed is kept
+            try:
+                records.append(check_spec(spec, Context(options, settings, progress)))
+                keep(records[-1], options, settings)
+            except SpecForgeError as error:
+                found += error.diagnostics
+    if records:
+        show(records, form, settings)
+    if found:
+        raise SpecForgeError(*dict.fromkeys(found))
     return int(first_of(Status(record.status) for record in records))
 
 
@@ -69,12 +77,12 @@ def check_spec(spec: Spec, context: Context) -> Record:
     cases = [case for benchmark in benchmarks for case in benchmark.cases if case.kernel is not None]
     total, targeted = sum(len(part.cases) for part in benchmarks), sum(part.targeted() for part in benchmarks)
     context.progress.stage(f"{spec.name}: {total} cases, {targeted} targeted, {total - targeted} record-only")
+    chosen_example(options, {case.kernel.identity: case.kernel for case in cases if case.kernel is not None})
+    choice: Choice | None = choose(options.backend, spec) if cases and options.reaches("verify") else None
     findings = Findings(plans=_plans(cases))
-    choice: Choice | None = None
     if cases and options.reaches("render"):
         findings = _build(spec, cases, findings, context)
-    if cases and options.reaches("verify"):
-        choice = choose(options.backend, spec)
+    if choice is not None:
         findings = replace(findings, verification=verify(spec, cases, choice, context))
     if choice is not None and choice.card is not None and options.case is None:
         findings = replace(findings, executed_plans=_plans(cases, (choice.device or spec.device).names))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from specforge.backend.worker import TaskFailed, Worker
+from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 from specforge.check.backends import Choice, live_architecture
 from specforge.check.context import Context
 from specforge.check.options import Options
 from specforge.check.prepare import build_hosts, build_variants, render_all
 from specforge.check.variants import Variant, variant_of, variants
-from specforge.diagnostics import Diagnostic, SpecForgeError, fail
+from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail
 from specforge.expressions import Scalar
 from specforge.kernel.build import Binary
 from specforge.spec.geometry import Plan, plan, resolve_tunables
@@ -28,14 +29,14 @@ from specforge.verify.failures import load_failures, update_failures
 from specforge.verify.fuzz import FuzzReport, fuzz, isolate_hypothesis
 from specforge.verify.row import parse_row
 
-EMULATED_STEPS = 6e8
-"""The most thread-steps of one emulated example, a few seconds; few examples come near it (`verify/draw.py`)."""
+EMULATED_STEPS = 2e8
+"""The most thread-steps of one emulated example, about a second; few examples come near it (`verify/draw.py`)."""
 CARD_STEPS = 5e9
 """The same on a card, where the float64 reference on the CPU sets the limit."""
 SHRINK_SECONDS = 10.0
 """How long a failure may be made smaller."""
-OWN_SECONDS = 600.0
-"""The longest that one case of a spec may take."""
+CHECK_SECONDS = 300.0
+"""The longest that references may take to check the checker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
         if case.kernel is not None:
             users.setdefault(case.kernel.identity, []).append(case)
     kernels = {identity: here[0].kernel for identity, here in users.items() if here[0].kernel is not None}
-    example = _example(options, kernels)
+    example = chosen_example(options, kernels)
     wanted = {name: _wanted(kernel, users[name], device, example, options.seed) for name, kernel in kernels.items()}
     progress.stage("rendering for verification")
     rendered = render_all({variant: shape for group in wanted.values() for variant, shape in group.items()})
@@ -136,6 +137,7 @@ class _Bench:
 
     def _job(self, job: _Job, found: Verification, beyond: set[str]) -> None:
         options = self._context.options
+        deadline = time.monotonic() + options.seconds
         with Worker(self._choice.runner) as worker:
             self._workers.append(worker)
             if job.example is None:
@@ -144,7 +146,7 @@ class _Bench:
             # On a card that measures, each case is verified there, around its timing.
             measured = self._choice.card is not None and options.reaches("measure")
             if report.failure is None and job.example is None and not measured:
-                self._own_cases(job, worker, found, beyond)
+                self._own_cases(job, worker, found, beyond, deadline)
 
     def _check_checker(self, job: _Job, worker: Worker) -> None:
         """Refuse a kernel file whose tolerances would let known corruptions of the smallest case pass."""
@@ -154,7 +156,11 @@ class _Bench:
         ]
         least = min(plans, key=lambda shape: shape.steps)
         example = Example(least.parameters, seed=self._context.options.seed)
-        survivors = worker.call(check_tolerances, (least, example), timeout=OWN_SECONDS)
+        try:
+            survivors = worker.call(check_tolerances, (least, example), timeout=CHECK_SECONDS)
+        except (WorkerCrashed, WorkerTimeout) as error:
+            where = Position(kernel.reference)
+            raise fail("SF507", f"the reference ended its process: {error}", where, value=example.to_row()) from None
         found = [_survived(kernel, survivor, example) for survivor in survivors]
         if found:
             raise SpecForgeError(*found)
@@ -186,13 +192,16 @@ class _Bench:
             self._done[kernel] = count
             self._context.progress.advance(min(sum(self._done.values()), self._total), self._total)
 
-    def _own_cases(self, job: _Job, worker: Worker, found: Verification, beyond: set[str]) -> None:
-        """Run each case of the spec itself where it stays under the cap; the rest are named as beyond it."""
+    def _own_cases(self, job: _Job, worker: Worker, found: Verification, beyond: set[str], deadline: float) -> None:
+        """Run each case of the spec until one fails or time is up; those above the cap are named as beyond it."""
         binaries = {Variant(job.kernel, tuple(choices.items())): path for choices, path in job.binaries}
         for case in job.cases:
             tunables = resolve_tunables(job.kernel, case.parameters, self._device)
             if plan(job.kernel, case.parameters, tunables).steps > self._cap:
                 beyond.add(case.id)
+                continue
+            left = deadline - time.monotonic()
+            if left <= 0 or any(report.failure is not None for report in found.own.values()):
                 continue
             variant = variant_of(job.kernel, case.parameters, tunables)
             found.own[case.id] = fuzz(
@@ -201,7 +210,7 @@ class _Bench:
                 worker,
                 examples=1,
                 seed=self._context.options.seed,
-                budget=OWN_SECONDS,
+                budget=left,
                 cap=self._cap,
                 known_failures=[Example(dict(case.parameters), seed=self._context.options.seed)],
                 device=self._device,
@@ -222,14 +231,15 @@ def _survived(kernel: Kernel, survivor: Survivor, example: Example) -> Diagnosti
     return Diagnostic("SF509", message, where, row, hint)
 
 
-def _example(options: Options, kernels: Mapping[str, Kernel]) -> Example | None:
+def chosen_example(options: Options, kernels: Mapping[str, Kernel]) -> Example | None:
+    """The example of `--case`; raises SF801 unless one kernel is selected, and the row's own faults."""
     if options.case is None:
         return None
     if len(kernels) != 1:
         raise fail(
             "SF801",
-            "--case is a row of one kernel, and this selects several",
-            value=", ".join(kernels),
+            f"--case is a row of one kernel, and this selects {len(kernels)}",
+            value=", ".join(kernels) or None,
             hint="add --only with the kernel's name",
         )
     return parse_row(options.case, next(iter(kernels.values())))

@@ -27,7 +27,7 @@ class Verdict(StrEnum):
 
 
 MEANINGS: dict[Verdict, str] = {
-    Verdict.MET: "the bound holds, in a case whose result was verified",
+    Verdict.MET: "the bound holds; and the result was verified, in a run that went as far as `verify`",
     Verdict.MISSED: "the bound does not hold",
     Verdict.WRONG: "the kernel's result is wrong, so nothing else about it counts",
     Verdict.IMPLAUSIBLE: "faster than the roofline allows: the measurement or the kernel cheats",
@@ -134,12 +134,12 @@ def _judge_case(target: Target, evidence: Evidence, until: Stage, today: date) -
             infrastructure,
         )
 
+    if STAGES.index(metric.stage) > STAGES.index(until):
+        return give(Verdict.SKIPPED, f"not requested: decided by `{metric.stage}`, this run ends with `{until}`")
     if evidence.wrong is not None:
         return give(Verdict.WRONG, evidence.wrong)
     if evidence.fault is not None:
         return give(Verdict.ERROR, evidence.fault)
-    if STAGES.index(metric.stage) > STAGES.index(until):
-        return give(Verdict.SKIPPED, f"not requested: decided by `{metric.stage}`, this run ends with `{until}`")
     if evidence.implausible is not None and metric.stage == "measure":
         return give(Verdict.IMPLAUSIBLE, evidence.implausible)
     if evidence.trouble is not None and value is None:

@@ -11,6 +11,8 @@ from specforge.spec.document import read_text
 from specforge.spec.interface import Kernel
 from specforge.spec.kernel import ErrorBound
 
+WAYS_OUT = frozenset({"eval", "exec", "compile", "open", "input", "globals", "locals", "vars", "breakpoint"})
+"""Names by which a reference could reach what it must not depend on."""
 ALLOWED_IMPORTS = frozenset({"__future__", "gguf", "math", "ml_dtypes", "numpy"})
 """Independent of this project and of any accelerator."""
 
@@ -48,6 +50,9 @@ def check_reference(kernel: Kernel) -> list[Diagnostic]:
 
 def _check_imports(tree: ast.Module, path: Path) -> Iterator[Diagnostic]:
     for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and _is_way_out(name := _last_name(node)):
+            message = f"the reference uses {name!r}; it computes from its arguments and nothing else"
+            yield Diagnostic("SF505", message, Position(path, node.lineno, node.col_offset + 1), name)
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -59,6 +64,14 @@ def _check_imports(tree: ast.Module, path: Path) -> Iterator[Diagnostic]:
                 message = f"the reference imports {module!r}; to share no fault with the kernel it stands alone"
                 where = Position(path, node.lineno, node.col_offset + 1)
                 yield Diagnostic("SF505", message, where, module, "numpy, math, gguf and ml_dtypes may be imported")
+
+
+def _last_name(node: ast.Name | ast.Attribute) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr
+
+
+def _is_way_out(name: str) -> bool:
+    return name in WAYS_OUT or name.startswith("__")
 
 
 def _check_arguments(kernel: Kernel, function: ast.FunctionDef, path: Path) -> Iterator[Diagnostic]:

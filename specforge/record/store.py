@@ -76,6 +76,8 @@ def write_whole(path: Path, content: bytes) -> None:
 def read_record(path: Path) -> Record:
     """Read a record and check it against its digest; raises SF601 (unreadable) or SF602 (tampered)."""
     position = Position(path)
+    if path.exists() and not path.is_file():
+        raise fail("SF601", f"{path} is no regular file", position)
     try:
         data = json.loads(
             path.read_bytes(),

@@ -44,6 +44,12 @@ def _proven(record: Record, judged: Judged) -> list[str]:
         names = _listing(f"{fuzz.kernel} ({plural(fuzz.examples, 'example')})" for fuzz in here)
         verb = "agree with their references" if len(here) > 1 else "agrees with its reference"
         found.append(f"{names} {verb} on {'the emulator' if backend == 'emulator' else backend}")
+    proxied = [case.id for case in record.cases if case.verified and "error_ratio" in case.missing]
+    if proxied:
+        found.append(
+            f"{plural(len(proxied), 'case')} too large to emulate ({_listing(proxied)}): smaller examples of the same "
+            "binary stand for them; a card runs them"
+        )
     met = [(target, item) for target, item in judged if item.verdict in (Verdict.MET, Verdict.UNEXPECTED_MET)]
     if met:
         names = _listing(dict.fromkeys(target.metric for target, _ in met))

@@ -168,9 +168,5 @@ def _wrap(text: str, width: int, indent: str = "") -> list[str]:
     return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
 
 
-def _shorten(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
-
-
 def _paint(text: str, tone: Tone, colour: bool) -> str:
     return f"\x1b[{_COLOURS[tone]}m{text}\x1b[0m" if colour else text

@@ -51,20 +51,20 @@ class Facts(Section):
 
     architecture: Fact[Architecture]
     multiprocessors: Fact[Count]
-    l2_capacity: Fact[quantity("B")]  # type: ignore[valid-type]
-    shared_per_multiprocessor: Fact[quantity("B")]  # type: ignore[valid-type]
-    shared_per_block: Fact[quantity("B")]  # type: ignore[valid-type]
+    l2_capacity: Fact[quantity("B")]  # type: ignore[valid-type]  # a type made by a function
+    shared_per_multiprocessor: Fact[quantity("B")]  # type: ignore[valid-type]  # a type made by a function
+    shared_per_block: Fact[quantity("B")]  # type: ignore[valid-type]  # a type made by a function
     warps_per_multiprocessor: Fact[Count]
     blocks_per_multiprocessor: Fact[Count]
     registers_per_multiprocessor: Fact[Count]
-    memory_capacity: Fact[quantity("B")]  # type: ignore[valid-type]
-    memory_bandwidth: Fact[quantity("B/s")]  # type: ignore[valid-type]
-    bf16_rate: Fact[quantity("FLOPS")]  # type: ignore[valid-type]
+    memory_capacity: Fact[quantity("B")]  # type: ignore[valid-type]  # a type made by a function
+    memory_bandwidth: Fact[quantity("B/s")]  # type: ignore[valid-type]  # a type made by a function
+    bf16_rate: Fact[quantity("FLOPS")]  # type: ignore[valid-type]  # a type made by a function
     """Dense, f32 accumulation."""
-    fp8_rate: Fact[quantity("FLOPS")] | None = None  # type: ignore[valid-type]
-    fp4_rate: Fact[quantity("FLOPS")] | None = None  # type: ignore[valid-type]
-    boost_clock: Fact[quantity("Hz")]  # type: ignore[valid-type]
-    board_power: Fact[quantity("W")]  # type: ignore[valid-type]
+    fp8_rate: Fact[quantity("FLOPS")] | None = None  # type: ignore[valid-type]  # a type made by a function
+    fp4_rate: Fact[quantity("FLOPS")] | None = None  # type: ignore[valid-type]  # a type made by a function
+    boost_clock: Fact[quantity("Hz")]  # type: ignore[valid-type]  # a type made by a function
+    board_power: Fact[quantity("W")]  # type: ignore[valid-type]  # a type made by a function
 
 
 class DeviceFile(Section):

@@ -100,4 +100,4 @@ def _misnamed(document: Document, key: str, name: str) -> list[Diagnostic]:
 
 def evaluate(value: object, names: dict[str, Scalar]) -> Scalar:
     """A literal as it is, or an expression evaluated."""
-    return value.evaluate(names) if isinstance(value, Expression) else value  # type: ignore[return-value]
+    return value.evaluate(names) if isinstance(value, Expression) else value  # type: ignore[return-value]  # as Value says

@@ -36,6 +36,8 @@ class FuzzReport:
     repaired: tuple[Example, ...]
     """Known failures that pass now."""
     variants: int
+    tried: tuple[tuple[dict[str, Scalar], int], ...] = ()
+    """Compile bindings of each variant, and how many examples of it were executed."""
 
 
 def isolate_hypothesis(folder: Path) -> None:
@@ -96,6 +98,7 @@ def fuzz(
         failure=session.failure,
         repaired=repaired,
         variants=len(variants),
+        tried=tuple((dict(bound), session.tried[place]) for place, (bound, _) in enumerate(ordered)),
     )
 
 

@@ -43,7 +43,7 @@ def call_reference(plan: Plan, inputs: Mapping[str, Array]) -> dict[str, Array]:
         # Underflow to zero is ordinary in a softmax; dividing by zero, overflow and NaN are not.
         with np.errstate(divide="raise", over="raise", invalid="raise", under="ignore"):
             returned = function(**keywords)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _raised(path, error, here, f"for {_case(plan.parameters)}") from None
     return _check(plan, returned, here)
 
@@ -112,7 +112,7 @@ def _keywords(function: FunctionType, plan: Plan, inputs: Mapping[str, Array], h
     return found
 
 
-def _raised(path: Path, error: Exception, here: Position, when: str) -> SpecForgeError:
+def _raised(path: Path, error: Exception | SystemExit, here: Position, when: str) -> SpecForgeError:
     """The diagnostic for an exception: the deepest line of the reference that was running."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     position = Position(path, next((line for line in reversed(lines) if line), here.line))

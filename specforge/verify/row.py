@@ -67,6 +67,8 @@ def _parse(text: str, source: Path) -> CommentedMap:
         raise fail(
             "SF101", "the case is not valid YAML", position, value=text, hint="write it like {batch: 1, context: 17}"
         ) from None
+    if "&" in text or "*" in text or "<<" in text:
+        raise fail("SF105", "anchors, aliases and merge keys are not used here", Position(source), value=text)
     if not isinstance(row, CommentedMap):
         raise fail(
             "SF106",
@@ -93,6 +95,8 @@ def _split(row: CommentedMap, source: Path) -> tuple[dict[str, Any], dict[str, P
     given = {str(name): value for name, value in row.items() if name not in RESERVED}
     places = {str(name): _at(row, name, source) for name in row if name not in RESERVED}
     for name, value in nested.items():
+        if str(name) in given:
+            raise fail("SF404", f"{name!r} stands twice in the row", _at(nested, name, source), value=value)
         given[str(name)] = value
         places[str(name)] = _at(nested, name, source)
     return given, places

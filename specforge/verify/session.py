@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -66,6 +67,8 @@ class Session:
     rejected: int = 0
     out_of_time: bool = False
     cases: list[dict[str, Scalar]] = field(default_factory=list)
+    tried: Counter[int] = field(default_factory=Counter)
+    """Examples executed, by the variant's place."""
     worst_ratio: float = 0.0
     worst: Example | None = None
     failure: Failure | None = None
@@ -129,6 +132,7 @@ class Session:
             result = self._call(case, self.variants[variant][1], example)
         except Exception as error:
             raise Carry(error) from error
+        self.tried[variant] += 1
         self._note(row, case, example, result)
         return result
 

@@ -12,22 +12,19 @@ FLASH = "attention/flash_decode"
 ROUTER = "moe/router_topk"
 FAULTS = {
     (FLASH, "scale"): ("{{ head_dim ** -0.5 }}f", "{{ (head_dim // 2) ** -0.5 }}f"),
-    (FLASH, "tail off by one"): ("(own_row + r) * SLOTS + slot < end ?", "(own_row + r) * SLOTS + slot <= end ?"),
-    (FLASH, "missing barrier"): ("  __syncthreads();\n\n  float block_max", "\n  float block_max"),
+    (FLASH, "tail off by one"): ("i / 2 * 8 + g < end ?", "i / 2 * 8 + g <= end ?"),
+    (FLASH, "missing barrier"): ("  __syncthreads();\n\n  float factor[2]", "\n  float factor[2]"),
     (FLASH, "dropped split"): ("if (split >= splits) stat[i]", "if (split >= splits - 1) stat[i]"),
     (FLASH, "one row NaN"): (
         "narrow(numerator / denominator)",
         "narrow(blockIdx.y == 3 ? __int_as_float(0x7fffffff) : numerator / denominator)",
     ),
-    (FLASH, "stale rows"): ("    if (next < end) load(v_rows, values, next, 0);\n", ""),
+    (FLASH, "stale rows"): ("    if (next < limit) load_values(next);\n", ""),
     (FLASH, "wrong stride for one head size"): (
         "stride = kv_heads * HEAD_DIM;",
         "stride = kv_heads * (HEAD_DIM == 512 ? 256 : HEAD_DIM);",
     ),
-    (FLASH, "lost precision"): (
-        "HEAD_DIM + dim) = total;",
-        "HEAD_DIM + dim) = make_float4(__bfloat162float(__float2bfloat16_rn(total.x)), total.y, total.z, total.w);",
-    ),
+    (FLASH, "lost precision"): ("          mma_m16n8k16<T>(sums[j][c], rows, small);\n", ""),
     (FLASH, "unwritten output"): ("if (threadIdx.x < COMBINE_DIMS) {", "if (threadIdx.x < COMBINE_DIMS - 1) {"),
     (FLASH, "wrong KV head"): (
         "context * kv_heads + kv_head) * HEAD_DIM",

@@ -284,3 +284,68 @@ def test_a_tolerance_that_lets_zeros_pass_makes_the_kernel_invalid(demo: Callabl
     assert ended.status == 2
     assert "SF509" in ended.errors
     assert "lets this pass: all zeros" in ended.errors
+
+
+def test_a_case_too_large_to_emulate_needs_examples_of_its_own_binary(demo: Callable, specforge: Callable) -> None:
+    spec = demo(MET)
+    interface = Path("kernels/activation/silu/kernel.yaml")
+    text = interface.read_text()
+    interface.write_text(text.replace('steps: "8 * rows * columns"', 'steps: "1e9 if columns == 256 else 8"'))
+    few = specforge("check", str(spec), "--until", "verify", "--examples", "3", "--format", "json")
+    assert few.status == 4
+    assert "of its binary ran where" in json.loads(few.text)["judgements"][0]["reason"]
+    enough = specforge("check", str(spec), "--until", "verify", "--examples", "60")
+    assert enough.status == 0
+    assert "too large to emulate" in enough.text
+
+
+def test_a_row_needs_a_kernel_and_a_run_that_executes(demo: Callable, specforge: Callable) -> None:
+    spec = str(demo(MET))
+    assert specforge("check", spec, "--only", "silu", "--until", "build", "--case", "{rows: 1}").status == 2
+    ended = specforge("check", spec, "--only", "silu", "--case", "&a {rows: *a}")
+    assert ended.status == 2
+    assert "error SF1" in ended.errors
+
+
+def test_what_one_spec_showed_survives_the_fault_of_another(demo: Callable, specforge: Callable) -> None:
+    spec = demo(MET)
+    other = Path("specs/other.yaml")
+    other.write_text(BASE.replace("spec: demo", "spec: other").replace("columns: 256", "columns: 255") + MET)
+    folder = Path("kernels/activation/silu")
+    broken = Path("kernels/activation/broken")
+    broken.mkdir()
+    for file in folder.iterdir():
+        if file.is_file():
+            (broken / file.name).write_text(file.read_text().replace("kernel: silu", "kernel: broken"))
+    (broken / "kernel.cu.j2").write_text((broken / "kernel.cu.j2").read_text().replace("expf(", "exqf("))
+    other.write_text(other.read_text().replace("activation/silu", "activation/broken"))
+    ended = specforge("check", str(spec), str(other), "--until", "build")
+    assert ended.status == 2
+    assert "SF506" in ended.errors
+    assert "demo on NVIDIA GeForce RTX 4090" in ended.text
+
+
+def test_a_record_replaces_nothing_but_a_record(demo: Callable, specforge: Callable) -> None:
+    spec = demo(MET)
+    before = spec.read_text()
+    ended = specforge("check", str(spec), "--until", "build", "--record", str(spec))
+    assert ended.status == 2
+    assert spec.read_text() == before
+    for _ in range(2):
+        assert specforge("check", str(spec), "--until", "build", "--record", "mine.json").status == 0
+
+
+def test_several_specs_are_one_json_document(demo: Callable, specforge: Callable) -> None:
+    spec = str(demo(MET))
+    ended = specforge("check", spec, spec, "--until", "build", "--format", "json")
+    assert [record["spec"] for record in json.loads(ended.text)] == ["demo", "demo"]
+
+
+@pytest.mark.parametrize("line", ["raise SystemExit(3)", "import os", "eval('1')"])
+def test_a_reference_that_leaves_is_refused(demo: Callable, specforge: Callable, line: str) -> None:
+    spec = demo(MET)
+    reference = Path("kernels/activation/silu/reference.py")
+    reference.write_text(reference.read_text().replace("    small =", f"    {line}\n    small ="))
+    ended = specforge("check", str(spec), "--until", "verify", *FEW)
+    assert ended.status == 2
+    assert "SF505" in ended.errors or "SF507" in ended.errors

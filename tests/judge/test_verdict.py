@@ -263,10 +263,11 @@ def test_the_gravest_wins(names, value):
         assert judgement.infrastructure == (first == "trouble")
 
 
-def test_what_was_wrong_or_crashed_shows_even_before_the_step_of_the_metric():
-    assert one(target(), evidence(wrong="off"), until="verify").verdict is Verdict.WRONG
-    assert one(target(), evidence(fault="hang"), until="verify").verdict is Verdict.ERROR
-    assert one(target(), evidence(trouble="no space left"), until="verify").verdict is Verdict.SKIPPED
+def test_what_was_not_requested_is_not_judged_and_what_was_wrong_counts_all_the_same():
+    for trouble in ({"wrong": "off"}, {"fault": "hang"}, {"trouble": "no space left"}):
+        assert one(target(), evidence(**trouble), until="verify").verdict is Verdict.SKIPPED
+    wrong = evidence(wrong="off")
+    assert status_of([one(target(), wrong, until="verify")], [wrong], selected=True) is Status.WRONG
 
 
 def test_implausible_times_leave_the_compilers_figures_alone():

@@ -41,10 +41,15 @@ def find_host_compiler(preferred: str | None = None) -> HostCompiler:
 
 
 def _identify(path: str) -> HostCompiler:
-    try:
-        answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=60)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise HostCompilerMissing(f"`{path} --version` failed: {error}") from error
+    answers = []
+    for option in ("-dumpmachine", "--version"):
+        try:
+            answers.append(subprocess.run([path, option], capture_output=True, text=True, check=True, timeout=60))
+        except (OSError, subprocess.SubprocessError) as error:
+            raise HostCompilerMissing(f"`{path} {option}` failed: {error}") from error
+    machine, answer = answers
+    if "-" not in machine.stdout or len(machine.stdout.split()) != 1:
+        raise HostCompilerMissing(f"`{path}` is no C++ compiler: asked for its target it says {machine.stdout!r}")
     version = answer.stdout.strip()
     return HostCompiler(path=path, version=version, kind="clang" if "clang" in version else "gcc")
 

@@ -3,6 +3,7 @@
 #ifndef SPECFORGE_EMULATOR_GROUPS_H
 #define SPECFORGE_EMULATOR_GROUPS_H
 
+#include "emulator_matrix.h"
 #include "emulator_scheduler.h"
 
 namespace specforge_emulator {
@@ -22,6 +23,12 @@ inline void each_lane(unsigned mask, Visit visit) {
           warp.number, source, why, group.mask, site.file, site.line);
   });
   __builtin_unreachable();
+}
+
+[[noreturn]] __attribute__((cold, noinline)) static void raise_partial_warp(const Warp& warp, const Group& group) {
+  const Thread& first = warp.threads[warp.slot_of[__builtin_ctz(group.expected)]];
+  raise(fault_shuffle, "%s: warp %u has only lanes 0x%08x, and all 32 must take part (%s:%d)", operation_name(group.operation),
+        warp.number, group.expected, first.site.file, first.site.line);
 }
 
 /// Results of one operation for all its lanes.
@@ -52,6 +59,12 @@ static inline void complete(Warp& warp, const Group& group) {
         each_lane(mask, [&](unsigned other) { same |= unsigned(value[other] == value[lane]) << other; });
         result[lane] = same;
       });
+      return;
+    case op_multiply_half: case op_multiply_bfloat16: case op_transpose:
+      if (mask != everyone) raise_partial_warp(warp, group);
+      if (group.operation == op_transpose) transpose(value, result);
+      else if (group.operation == op_multiply_half) multiply<widen_half>(value);
+      else multiply<widen_bfloat16>(value);
       return;
     case op_ballot: each_lane(mask, [&](unsigned lane) { all |= uint64_t(value[lane] != 0) << lane; }); break;
     case op_any: all = reduce([](uint64_t a, uint64_t b) { return uint64_t((a | b) != 0); }) != 0; break;

@@ -23,6 +23,7 @@ enum Operation : unsigned char {
   op_none, op_barrier, op_barrier_or, op_barrier_and, op_barrier_count,
   op_syncwarp, op_shuffle, op_shuffle_up, op_shuffle_down, op_shuffle_xor, op_ballot, op_any, op_all, op_match_any, op_match_all,
   op_add, op_min_signed, op_min_unsigned, op_max_signed, op_max_unsigned, op_and, op_or, op_xor,
+  op_multiply_half, op_multiply_bfloat16, op_transpose,
 };
 
 struct Site {

@@ -18,7 +18,8 @@ inline const char* operation_name(unsigned operation) {
       "__syncwarp", "__shfl_sync", "__shfl_up_sync", "__shfl_down_sync", "__shfl_xor_sync", "__ballot_sync", "__any_sync",
       "__all_sync", "__match_any_sync", "__match_all_sync",
       "__reduce_add_sync", "__reduce_min_sync", "__reduce_min_sync", "__reduce_max_sync", "__reduce_max_sync",
-      "__reduce_and_sync", "__reduce_or_sync", "__reduce_xor_sync"};
+      "__reduce_and_sync", "__reduce_or_sync", "__reduce_xor_sync",
+      "mma_m16n8k16<half>", "mma_m16n8k16<bfloat16>", "transpose_8x8"};
   return names[operation];
 }
 

@@ -25,6 +25,7 @@
 #include "emulator_halves.h"
 #include "emulator_machine.h"
 #include "emulator_memory.h"
+#include "emulator_mma.h"
 #include "emulator_warp.h"
 
 // ---- built-in variables ----
