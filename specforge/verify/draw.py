@@ -73,18 +73,22 @@ class Drawer:
         offset = OFFSETS[number(len(OFFSETS) - 1)]
         return index, Example(parameters, tunables, values, number(SEEDS - 1), number(SCHEDULES), offset)
 
-    def extremes(self) -> list[tuple[int, Example]]:
+    def extremes(self) -> list[tuple[int, Example, str | None]]:
         """The least case, and each launch parameter at its largest with the others at their least, within the cap.
 
-        Each in the variant that is cheapest to emulate: what random draws meet only now and then.
+        Each in the variant that is cheapest to emulate: what random draws meet only now and then. With the variant's
+        index comes the name of what is largest.
         """
         index = min(range(len(self.variants)), key=lambda place: self.cost(self._fixed(place), self.variants[place]))
-        found = [self._fixed(index)]
-        for name in self._launch:
-            found.append({**found[0], name: max(self._launch[name].domain.edges(), key=_order)})
+        least = self._fixed(index)
+        found: list[tuple[dict[str, Scalar], str | None]] = [(least, None)]
+        found += [
+            ({**least, name: max(parameter.domain.edges(), key=_order)}, name)
+            for name, parameter in self._launch.items()
+        ]
         return [
-            (index, Example({name: case[name] for name in self.kernel.file.parameters}, self._compiled(case, index)))
-            for case in found
+            (index, Example({key: case[key] for key in self.kernel.file.parameters}, self._compiled(case, index)), name)
+            for case, name in found
             if self._holds(case, None) and self.cost(case, self.variants[index]) <= self.cap
         ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from specforge.diagnostics import fail
@@ -94,16 +94,35 @@ class Session:
             repaired.append(example)
         return tuple(repaired)
 
-    def attempt(self, chosen: Sequence[tuple[int, Example]]) -> None:
-        """Run examples that nobody drew, up to the first that fails: a search that follows looks for a simpler one."""
+    def attempt(self, chosen: Sequence[tuple[int, Example, str | None]]) -> None:
+        """Run examples that nobody drew, up to the first that fails; what was largest in that one is then bisected."""
         try:
-            for variant, example in chosen:
+            for variant, example, largest in chosen:
                 if not self.execute(variant, example).passed:
+                    if largest is not None:
+                        self._bisect(variant, example, largest)
                     break
         except Stop:
             return
         except Carry as carried:
             raise carried.error from None
+
+    def _bisect(self, variant: int, example: Example, name: str) -> None:
+        """Look for the least value of a parameter with which the example fails; a search that follows may beat it."""
+        high, domain = example.parameters[name], self.kernel.file.parameters[name].domain
+        low = domain.low
+        if domain.listed or not isinstance(high, int):
+            return
+        while high - low > 1:
+            middle = (low + high) // 2
+            smaller = replace(example, parameters={**example.parameters, name: middle})
+            if self._allowed(smaller) and not self.execute(variant, smaller).passed:
+                high = middle
+            else:
+                low = middle
+
+    def _allowed(self, example: Example) -> bool:
+        return all(constraint.that.truth(example.parameters) for constraint in self.kernel.file.constraints)
 
     def reject(self) -> None:
         """Note a drawn case that satisfies no constraint; too many of them, and none that does, end the search."""

@@ -86,18 +86,18 @@ def test_extremes_meet_both_ends_of_every_range_in_the_cheapest_variant() -> Non
     kernel = find_kernel("attention/flash_decode", (shipped(),))
     variants = cover(kernel, [], 0)
     found = Drawer(kernel, variants, 6e8, {"device.multiprocessors": 170}).extremes()
-    assert {variants[place]["head_dim"] for place, _ in found} == {64}
-    assert {(example.parameters["batch"], example.parameters["context"]) for _, example in found} == {
+    assert {variants[place]["head_dim"] for place, _, _ in found} == {64}
+    assert {(example.parameters["batch"], example.parameters["context"]) for _, example, _ in found} == {
         (1, 1),
         (64, 1),
         (1, 262144),
     }
     small = Drawer(kernel, variants, 1e6, {"device.multiprocessors": 170}).extremes()
-    assert (1, 262144) not in {(example.parameters["batch"], example.parameters["context"]) for _, example in small}
+    assert (1, 262144) not in {(example.parameters["batch"], example.parameters["context"]) for _, example, _ in small}
 
 
 def test_extremes_name_the_compile_tunables_that_their_binary_has() -> None:
     kernel = find_kernel("moe/router_topk", (shipped(),))
     variants = cover(kernel, [], 0)
-    for place, example in Drawer(kernel, variants, 6e8, {}).extremes():
+    for place, example, _ in Drawer(kernel, variants, 6e8, {}).extremes():
         assert {**{"warps": 4}, **example.tunables} == {"warps": variants[place]["warps"]}

@@ -276,3 +276,13 @@ def test_in_threads_and_silently(search, capfd) -> None:
     assert reports["tail"].failure == search(unchecked_tail, examples=40).failure
     assert reports["nan"].failure is not None
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_fails_only_far_out_is_bisected(search) -> None:
+    def far(case: Plan, outputs: Outputs, schedule: int) -> None:
+        if case.parameters["width"] >= 40_000:
+            outputs["out"][0, 0] += 9
+
+    report = search(far, examples=5, cap=1e9)
+    assert report.failure is not None
+    assert report.failure.example.parameters["width"] == 40_000
