@@ -112,6 +112,8 @@ def _doubt(scope: Scope, case: Case, report: FuzzReport | None, own: FuzzReport 
         return None if not scope.options.reaches("verify") else "the kernel was not run"
     if own is not None and own.failure is None and own.examples > 0:
         return None
+    if scope.findings.measured:
+        return "the case was to be verified where it is measured, and was not"
     if case.id not in scope.findings.verification.beyond:
         return "the case was not run: the wall budget of its kernel was used up (--seconds)"
     plan = scope.findings.plans[case.id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def rejudge(path: Path, form: str, settings: Settings, *, publish_it: bool = Fal
     spec = load_spec(spec_path)
     if publish_it:
         _check_sources(record, spec_path, input_paths(spec), settings)
-        print(f"published {publish(record)}")
+        print(f"specforge: published {publish(record)}", file=sys.stderr)
     names = {benchmark.name for benchmark in record.benchmarks}
     targets = [target for benchmark in spec.benchmarks if benchmark.name in names for target in benchmark.targets]
     evidence = {case.id: _evidence(case) for case in record.cases}
