@@ -122,6 +122,14 @@ def main() -> None:
     help="Where kernels run: a card that fits, else the CPU emulator, or the one named.",
 )
 @click.option(
+    "--sanitize",
+    type=click.Choice(("off", "shadow", "address")),
+    default="shadow",
+    show_default=True,
+    help="What the emulator looks for beside wrong results. shadow: accesses out of bounds, of memory that nothing "
+    "wrote, races, misalignment, integer overflow. address: what runs over the end of a local array, and no races.",
+)
+@click.option(
     "--case",
     metavar="ROW",
     help="Run this one example of a kernel instead of fuzzing: a YAML row as a failure prints it. Needs --only.",
@@ -134,14 +142,29 @@ def main() -> None:
     type=click.IntRange(1, 1_000_000),
     default=None,
     metavar="N",
-    help="Fuzzing examples per kernel.  [default: 200]",
+    help="Fuzzing examples per kernel.  [default: the profile's]",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(1, 86_400),
     default=None,
     metavar="S",
-    help="Wall budget of verifying each kernel.  [default: 120]",
+    help="Wall budget of verifying each kernel.  [default: the profile's]",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(("quick", "ci", "deep")),
+    default="ci",
+    show_default=True,
+    help="Examples and seconds for each kernel: quick 50 in 30 s, ci 200 in 120 s, deep 5000 in 30 min; "
+    "kernel.yaml may say otherwise.",
+)
+@click.option(
+    "--held-out-seed",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw as many examples again with the secret text in FILE (or in SPECFORGE_HELD_OUT_SEED), which the record "
+    "shows only afterwards.",
 )
 @click.option(
     "--record",
@@ -162,33 +185,41 @@ def check(  # noqa: PLR0917 - one argument for each option
     only: str | None,
     until: str,
     backend: str,
+    sanitize: str,
     case: str | None,
     seed: int,
     examples: int | None,
     seconds: float | None,
+    profile: str,
+    held_out_seed: Path | None,
     record: Path | None,
     publish: bool,
     form: str,
 ) -> int:
     """Validate, compile, verify, measure and judge the specs; fail where a target is missed."""
-    from specforge.check.options import DEFAULT_EXAMPLES, DEFAULT_SECONDS, Options, parse_backend
+    from specforge.check.held_out import read_seed
+    from specforge.check.options import Options, parse_backend
     from specforge.check.run import check_specs
 
     if seconds is not None and math.isnan(seconds):
         raise click.BadParameter("nan is no number of seconds", param_hint="--seconds")
+    settings = _settings()
     options = Options(
         until=until,  # type: ignore[arg-type]  # click.Choice has checked it
         only=only,
         backend=parse_backend(backend),
+        sanitize=sanitize,  # type: ignore[arg-type]  # click.Choice has checked it
         case=case,
         seed=seed,
-        examples=examples or DEFAULT_EXAMPLES,
-        seconds=seconds or DEFAULT_SECONDS,
+        profile=profile,  # type: ignore[arg-type]  # click.Choice has checked it
+        examples=examples,
+        seconds=seconds,
+        held_out_seed=read_seed(held_out_seed, settings),
         record=record,
         publish=publish,
         arguments=tuple(sys.argv[1:]),
     )
-    return check_specs(specs, options, form, _settings())
+    return check_specs(specs, options, form, settings)
 
 
 @main.command(name="list")
@@ -212,11 +243,15 @@ def explain(words: tuple[str, ...]) -> int:
     specforge explain specs/qwen35_rtx5090.yaml decode                      how a token's time divides
     specforge explain specs/qwen35_rtx5090.yaml '#1'                        a target
     specforge explain specs/qwen35_rtx5090.yaml model.kv_bytes_per_token    a value and its origin
+    specforge explain specs/qwen35_rtx5090.yaml 'router_topk[tokens=1]'     a case, its tolerances
+    specforge explain moe/router_topk                                       a kernel's tolerances
     """
-    from specforge.report.explain import explain_in, explain_word
+    from specforge.report.explain import explain_in, explain_kernel, explain_word
 
     if words[0].endswith((".yaml", ".yml")):
         click.echo(explain_in(_load(Path(words[0])), " ".join(words[1:]) or None), nl=False)
+    elif "/" in words[0]:
+        click.echo(explain_kernel(words[0], " ".join(words[1:]) or None, Path.cwd()), nl=False)
     else:
         click.echo(explain_word(" ".join(words)), nl=False)
     return 0
@@ -262,6 +297,113 @@ def judge(record: Path, form: str, publish: bool) -> int:
     from specforge.check.rejudge import rejudge
 
     return rejudge(record, form, _settings(), publish_it=publish)
+
+
+@main.command(
+    epilog="""\b
+Exit status:
+  2  bad command line, kernel or entry of equivalent_mutants
+  1  a kernel's score is below what is due
+  0  every score is at or above it
+"""
+)
+@click.argument("kernels", nargs=-1, metavar="KERNEL...")
+@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Try so many mutants only, drawn at random.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the sample.")
+@click.option("--operator", "operators", multiple=True, metavar="NAME", help="Only this operator's; may be repeated.")
+@click.option("--line", "lines", multiple=True, type=click.IntRange(min=1), help="Only mutants of this template line.")
+@click.option(
+    "--at-least", type=click.FloatRange(0, 100), default=95.0, show_default=True, help="The score that is due, percent."
+)
+@click.option(
+    "--table",
+    is_flag=False,
+    flag_value="docs/mutation.md",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="[FILE]",
+    help="Store the results under results/mutation and write the table of all stored ones.  [FILE: docs/mutation.md]",
+)
+@click.option(
+    "--device",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="The card whose figures choose tunables.  [default: the shipped rtx5090.yaml]",
+)
+def mutate(  # noqa: PLR0917 - one argument for each option
+    kernels: tuple[str, ...],
+    sample: int | None,
+    seed: int,
+    operators: tuple[str, ...],
+    lines: tuple[int, ...],
+    at_least: float,
+    table: Path | None,
+    device: Path | None,
+) -> int:
+    """Change a kernel's template in one place at a time and see whether its check notices, on the CPU.
+
+    KERNEL is an identity such as moe/router_topk, or a kernel's folder. What survives is a hole in the check, or
+    equivalent and to be listed in kernel.yaml: `equivalent_mutants: [{mutant: ID, reason: "..."}]`. A run that was
+    stopped goes on where it was.
+    """
+    from specforge.mutate.run import Choice, mutate
+
+    if math.isnan(at_least):
+        raise click.BadParameter("nan is no score", param_hint="--at-least")
+    return mutate(kernels, Choice(sample, seed, operators, lines, at_least, table), device, _settings())
+
+
+@main.command()
+@click.argument("kernels", nargs=-1, metavar="[KERNEL]...")
+@click.option(
+    "--examples",
+    type=click.IntRange(1, 100_000),
+    default=500,
+    show_default=True,
+    metavar="N",
+    help="Cases per kernel.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the cases.")
+@click.option("--case", metavar="ROW", help="Run this one case, a YAML row as a disagreement prints it.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results/parity"),
+    show_default=True,
+    help="Where results are written to (not with --case) and the table is made from.",
+)
+@click.option("--table", type=click.Path(path_type=Path, dir_okay=False), help="Write the table of all results here.")
+def parity(  # noqa: PLR0917 - one argument for each option
+    kernels: tuple[str, ...], examples: int, seed: int, case: str | None, results: Path, table: Path | None
+) -> int:
+    """Run each KERNEL (such as moe/router_topk) on a card and on the emulator, and compare: within tolerance as
+    shipped, bit for bit in a build in which both sides compute alike. Needs a card; the table alone does not.
+
+    Exit status: 0 everything agrees, 3 something does not, 4 there is no card, 2 bad command line or files.
+    """
+    from specforge.parity.result import read_results, write_result
+    from specforge.parity.run import NoCard, Request, describe, run_parity
+    from specforge.parity.table import write_table
+
+    if not kernels and table is None:
+        raise click.UsageError("name a KERNEL (`specforge list`), or give --table alone")
+    if case is not None and len(kernels) != 1:
+        raise click.UsageError("--case is a row of one KERNEL")
+    agreed = True
+    if kernels:
+        try:
+            found = run_parity(Request(kernels, examples, seed, case), _settings(), live=sys.stderr.isatty())
+        except NoCard as error:
+            click.echo(f"specforge: there is no card to compare with: {error}", err=True)
+            return 4
+        for result in found:
+            click.echo(describe(result))
+            if case is None:
+                click.echo(f"  written to {write_result(result, results)}")
+        agreed = all(result.agreed for result in found)
+    if table is not None:
+        write_table(read_results(results), table)
+        click.echo(f"wrote {table}")
+    return 0 if agreed else 3
 
 
 @main.command()

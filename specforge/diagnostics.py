@@ -133,6 +133,8 @@ CODES: dict[str, str] = {
     "SF507": "The reference raised an error or returned something unusable.",
     "SF508": "A launch exceeds what the card allows.",
     "SF509": "A tolerance lets a known corruption of the output pass, or rejects the best possible result.",
+    "SF510": "A kernel fails its own check, so mutants of it say nothing.",
+    "SF511": "An entry of `equivalent_mutants` names no mutant, or one that is told from the kernel.",
     "SF601": "A record cannot be read.",
     "SF602": "A record does not match its own digests: tampered.",
     "SF603": "A record's inputs have changed since it was made: stale.",

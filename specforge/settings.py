@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -21,10 +21,15 @@ class Settings:
     """Parallel compilations and workers (SPECFORGE_JOBS; default: the cores this process may use)."""
     commit: str | None
     """Commit of the sources where there is no git history to ask (SPECFORGE_COMMIT)."""
+    held_out_seed: str | None = field(default=None, repr=False)
+    """Secret that held-out inputs are drawn with (SPECFORGE_HELD_OUT_SEED)."""
 
 
 def read_settings() -> Settings:
-    """Read the environment once; raises ValueError with the variable's name where a value makes no sense."""
+    """Read the environment once; raises ValueError with the variable's name where a value makes no sense.
+
+    The secret of held-out inputs is taken out of it: compilers, references and kernels inherit the rest.
+    """
     env = os.environ
     jobs = env.get("SPECFORGE_JOBS")
     if jobs and not (jobs.isdecimal() and 1 <= int(jobs) <= 1024):
@@ -36,4 +41,5 @@ def read_settings() -> Settings:
         step_summary=Path(summary) if summary else None,
         jobs=int(jobs) if jobs else len(os.sched_getaffinity(0)),
         commit=env.get("SPECFORGE_COMMIT") or None,
+        held_out_seed=env.pop("SPECFORGE_HELD_OUT_SEED", None) or None,
     )

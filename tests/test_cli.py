@@ -282,7 +282,9 @@ def test_everything_of_the_shipped_specs_can_be_explained(run):
     for path in sorted((ROOT / "specs").glob("*.yaml")):
         spec = load_spec(path)
         asked = [None, *spec.names(), *(benchmark.name for benchmark in spec.benchmarks)]
-        asked += [case.id for benchmark in spec.benchmarks for case in benchmark.cases]
+        asked += [
+            case.id for benchmark in spec.benchmarks for case in benchmark.cases[:2]
+        ]  # the rest differ in numbers
         asked += [target.id for benchmark in spec.benchmarks for target in benchmark.targets]
         for what in asked:
             assert explain_in(spec, what).endswith("\n")

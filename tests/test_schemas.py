@@ -22,7 +22,7 @@ FOLDERS = {
     "device": "specs/devices/*.yaml",
     "model": "specs/models/*.yaml",
     "kernel": "kernels/*/*/kernel.yaml",
-    "record": "results/**/*.json",
+    "record": "results/*/*/*.json",  # results/mutation holds no records
 }
 FILES = [(kind, path) for kind, pattern in FOLDERS.items() for path in sorted(ROOT.glob(pattern))]
 NAMES = [f"{kind}:{path.relative_to(ROOT)}" for kind, path in FILES]

@@ -6,7 +6,15 @@
 
 #include <specforge_emulator.h>
 
+// Last parameter, and last argument, of functions of these headers that meet other threads: the emulator names the line that
+// called them, not a line of theirs.
+#define SPECFORGE_CALLER , SPECFORGE_SITE
+#define SPECFORGE_FROM_CALLER , file, line
+
 #else
+
+#define SPECFORGE_CALLER
+#define SPECFORGE_FROM_CALLER
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -26,6 +34,10 @@
   extern __shared__ __align__(16) unsigned char specforge_dynamic_shared[];                    \
   T* const name = reinterpret_cast<T*>(specforge_dynamic_shared)
 
+#endif
+
+#ifdef SPECFORGE_PARITY
+#include "parity.cuh"
 #endif
 
 #endif

@@ -122,10 +122,22 @@ class _Launch:
                 device = checked(driver.cuCtxGetDevice(), "asking for the device")
                 code = driver.cuKernelSetAttribute(limit, planned.shared_bytes, self.kernel.handle, device)
                 checked(code, f"asking for {planned.shared_bytes} bytes of shared memory for {planned.entry}")
-            self.config = LaunchConfig(grid=planned.grid, block=planned.block, shmem_size=planned.shared_bytes)
+            self.config = LaunchConfig(
+                grid=planned.grid,
+                block=planned.block,
+                shmem_size=planned.shared_bytes,
+                programmatic_stream_serialization=planned.dependent and _starts_early(),
+            )
         if len(sizes) != len(planned.args):
             raise ValueError(f"{planned.entry} takes {len(sizes)} arguments, {len(planned.args)} are planned")
         self.arguments = [_typed(planned.entry, *pair) for pair in zip(planned.args, sizes, strict=True)]
+
+
+def _starts_early() -> bool:
+    """Whether the card knows dependent launches (compute capability 9.0 on); on another they follow one another."""
+    device = checked(driver.cuCtxGetDevice(), "asking for the device")
+    major = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+    return int(checked(driver.cuDeviceGetAttribute(major, device), "asking for the compute capability")) >= 9
 
 
 def _typed(entry: str, argument: Scalar, size: int) -> Any:  # noqa: ANN401 -- a buffer's name or a numpy scalar

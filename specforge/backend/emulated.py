@@ -23,7 +23,7 @@ from specforge.backend.buffers import (
     find_damage,
     lay_out,
 )
-from specforge.backend.emulator.module import EmulatedModule, EmulationFault
+from specforge.backend.emulator.module import Buffer, Call, EmulatedModule, EmulationFault
 from specforge.backend.runner import Execution, KernelFault
 from specforge.expressions import Scalar
 
@@ -53,17 +53,19 @@ class EmulatorRunner:
         given = {name: as_bytes(array) for name, array in inputs.items()}
         tensors = {name: _fill(memory, place, given.get(name)) for name, place in layout.places.items()}
         module = self._module(binary)
+        module.loaded.watch([_watched(memory, place) for place in layout.places.values()])
+        calls = []
         for launch in plan.launches:
             arguments = [
                 tensors[argument].ctypes.data if isinstance(argument, str) else _typed(launch.entry, argument, size)
                 for argument, size in zip(launch.args, module.sizes(launch.entry, len(launch.args)), strict=True)
             ]
-            try:
-                module.loaded.launch(
-                    launch.entry, launch.grid, launch.block, launch.shared_bytes, arguments, schedule=schedule
-                )
-            except EmulationFault as fault:
-                raise KernelFault(fault.kind, f"{_where(fault)}: {fault.message}") from None
+            sizes = launch.grid, launch.block, launch.shared_bytes
+            calls.append(Call(launch.entry, *sizes, arguments, launch.dependent))
+        try:
+            module.loaded.launch_all(calls, schedule=schedule)
+        except EmulationFault as fault:
+            raise KernelFault(fault.kind, f"{_where(fault)}: {fault.message}") from None
         violations = [sentence for place in layout.places.values() for sentence in _check(memory, place, given)]
         outputs = {buffer.name: tensors[buffer.name].copy() for buffer in plan.buffers if buffer.role == "out"}
         return Execution(outputs, tuple(violations))
@@ -81,6 +83,12 @@ class EmulatorRunner:
             self._memory = np.empty(layout.nbytes + layout.nbytes // 4 + ALIGNMENT, np.uint8)
         start = -self._memory.ctypes.data % ALIGNMENT
         return self._memory[start : start + layout.nbytes]
+
+
+def _watched(memory: Bytes, place: Place) -> Buffer:
+    plan = place.plan
+    address = memory.ctypes.data + place.address(0)
+    return Buffer(plan.name, address, plan.nbytes, plan.element.size, plan.role != "in", place.lead, place.trail)
 
 
 def _where(fault: EmulationFault) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from functools import reduce
 
 from specforge.backend.runner import KernelFault
 from specforge.check.backends import Choice
@@ -20,7 +22,9 @@ from specforge.spec.geometry import Plan
 from specforge.spec.load import Benchmark, Spec
 from specforge.spec.metrics import METRICS
 from specforge.spec.sweep import Case
+from specforge.verify.example import Example
 from specforge.verify.fuzz import FuzzReport
+from specforge.verify.waiver import Waivers, WaiverUse
 
 STAND_INS = 10
 """Examples of a case's own binary that stand for the case where it is too large to be emulated itself."""
@@ -67,7 +71,13 @@ def gather(scope: Scope, benchmark: Benchmark, case: Case) -> Evidence:
     wrong, fault = _failure(report, f"{case.kernel.identity} fails")
     if wrong is None and fault is None:
         wrong, fault = _failure(own, "this case fails")
+    uses = waiver_uses(findings, case.kernel.identity) if scope.options.case is None else ()
+    if wrong is None and fault is None:
+        wrong = next((str(use) for use in uses if use.verdict == "unneeded"), None)
+    waived = _waived(case)
     doubt = _doubt(scope, case, report, own)
+    if doubt is None:
+        doubt = next((str(use) for use in uses if use.verdict == "untried"), None)
     verified = report is not None and wrong is None and fault is None and doubt is None
     if doubt is not None:
         missing["*"] = doubt
@@ -75,13 +85,14 @@ def gather(scope: Scope, benchmark: Benchmark, case: Case) -> Evidence:
     trouble, implausible = findings.verification.trouble.get(case.kernel.identity), None
     match outcome:
         case Measurement():
-            wrong = wrong or _measured_wrong(outcome)
+            bad = _measured_wrong(outcome)
+            wrong = wrong or (bad if waived is None or not _is_waived(case, outcome) else None)
             verified = outcome.verified and wrong is None and fault is None
             missing.pop("*", None)
             implausible = _implausible(outcome)
             values |= _timed(scope, case, outcome)
             if outcome.refusal:
-                missing["*"] = outcome.refusal
+                missing["*"] = outcome.refusal if bad is None or wrong is not None or waived is None else waived
             ratio = max((check.ratio for check in (outcome.before, outcome.after) if check is not None), default=ratio)
         case KernelFault():
             fault = fault or str(outcome)
@@ -92,7 +103,39 @@ def gather(scope: Scope, benchmark: Benchmark, case: Case) -> Evidence:
     missing |= {
         name: reason for name, reason in _missing(scope, case).items() if name not in values and "*" not in missing
     }
-    return Evidence(case.id, verified, wrong, implausible, fault, trouble, values, missing)
+    return Evidence(case.id, verified, wrong, implausible, fault, trouble, values, missing, waived)
+
+
+def waiver_uses(findings: Findings, kernel: str) -> tuple[WaiverUse, ...]:
+    """What each waiver of a kernel was used for, in fuzzing, on held-out inputs and in the spec's own cases together.
+
+    Empty where the search ended with a failure: then it says nothing of what is no longer needed.
+    """
+    report = findings.verification.reports.get(kernel)
+    if report is None or report.failure is not None:
+        return ()
+    own = [found for found in findings.verification.own.values() if found.kernel == kernel]
+    searches = [report, *([report.held_out] if report.held_out is not None else []), *own]
+    first, *others = (search.waivers for search in searches)
+    return tuple(reduce(WaiverUse.merged, found) for found in zip(first, *others, strict=True))
+
+
+def _waived(case: Case) -> str | None:
+    """Why wrong values of a case are accepted for now; None where no waiver is in force."""
+    assert case.kernel is not None
+    use = Waivers(case.kernel, date.today()).active({**case.parameters, **case.tunables})
+    if use is None:
+        return None
+    return f"wrong values waived until {use.until} ({use.position.file}:{use.position.line}): {use.reason}"
+
+
+def _is_waived(case: Case, outcome: Measurement) -> bool:
+    """Whether what was wrong around the timing is nothing but what the case's waivers cover."""
+    assert case.kernel is not None
+    waivers, known = Waivers(case.kernel, date.today()), {**case.parameters, **case.tunables}
+    example = Example(dict(case.parameters))
+    checks = [check for check in (outcome.before, outcome.after) if check is not None]
+    return all(waivers.weigh(known, example, check).passed for check in checks)
 
 
 def _failure(report: FuzzReport | None, subject: str) -> tuple[str | None, str | None]:

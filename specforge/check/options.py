@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from specforge.backend.emulator.sanitize import Sanitize
 from specforge.diagnostics import fail, suggest
+from specforge.spec.interface import Kernel
+from specforge.spec.kernel import ProfileFigures, ProfileName
 from specforge.spec.load import Benchmark, Spec
 from specforge.spec.metrics import STAGES, Stage
 
-DEFAULT_EXAMPLES = 200
-DEFAULT_SECONDS = 120.0
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How much verifying one kernel may take."""
+
+    name: ProfileName
+    examples: int
+    """Fuzzing examples."""
+    seconds: float
+    """Wall budget; an example under way ends within `verify.session.GRACE` after it."""
+    shrink_seconds: float
+    """How long a failure may be made smaller, within that budget."""
+
+
+PROFILES: dict[ProfileName, Profile] = {
+    "quick": Profile("quick", 50, 30.0, 5.0),
+    "ci": Profile("ci", 200, 120.0, 10.0),
+    "deep": Profile("deep", 5000, 1800.0, 60.0),
+}
+"""What a profile means for a kernel that says nothing else in kernel.yaml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +43,18 @@ class Options:
     only: str | None = None
     backend: str = "auto"
     """`auto`, `emulator`, or `cuda:N`."""
+    sanitize: Sanitize = "shadow"
+    """Which faults the emulator looks for."""
     case: str | None = None
     """One example to run instead of fuzzing, as a YAML row."""
     seed: int = 0
-    examples: int = DEFAULT_EXAMPLES
-    seconds: float = DEFAULT_SECONDS
-    """Wall budget of verifying one kernel."""
+    profile: ProfileName = "ci"
+    examples: int | None = None
+    """Fuzzing examples of each kernel, where not those of the profile."""
+    seconds: float | None = None
+    """Wall budget of verifying one kernel, where not that of the profile."""
+    held_out_seed: str | None = field(default=None, repr=False)
+    """Secret that further examples are drawn with."""
     record: Path | None = None
     publish: bool = False
     arguments: tuple[str, ...] = ()
@@ -35,6 +62,16 @@ class Options:
     def reaches(self, stage: Stage) -> bool:
         """Whether this run goes as far as `stage`."""
         return STAGES.index(stage) <= STAGES.index(self.until)
+
+    def profile_of(self, kernel: Kernel) -> Profile:
+        """The profile with the kernel's own figures, and the command line's over these."""
+        usual, own = PROFILES[self.profile], kernel.file.profiles.get(self.profile, ProfileFigures())
+        return Profile(
+            self.profile,
+            self.examples or own.examples or usual.examples,
+            self.seconds or own.seconds or usual.seconds,
+            own.shrink_seconds or usual.shrink_seconds,
+        )
 
 
 def check_case(options: Options) -> None:

@@ -17,6 +17,7 @@ from specforge.spec.geometry import Plan
 
 if TYPE_CHECKING:
     from specforge.backend.emulator.compiler import HostCompiler
+    from specforge.backend.emulator.sanitize import Sanitize
 
 Progress = Callable[[int, int | None], None]
 
@@ -37,10 +38,15 @@ def render_all(plans: Mapping[Variant, Plan]) -> dict[Variant, Rendered]:
 
 
 def build_variants(
-    rendered: Mapping[Variant, Rendered], architecture: str, settings: Settings, progress: Progress
+    rendered: Mapping[Variant, Rendered],
+    architecture: str,
+    settings: Settings,
+    progress: Progress,
+    *,
+    flags: tuple[str, ...] = (),
 ) -> dict[Variant, Binary]:
-    """Compile each variant for a card; every compile error is raised, together."""
-    jobs = [Job(text, variant.kernel, architecture) for variant, text in rendered.items()]
+    """Compile each variant for a card, with `flags` beside NVRTC's usual ones; compile errors are raised together."""
+    jobs = [Job(text, variant.kernel, architecture, flags) for variant, text in rendered.items()]
     results = build_all(jobs, Cache(settings.state / "cache" / "cubin"), threads=settings.jobs, progress=progress)
     found = [
         diagnostic for result in results if isinstance(result, SpecForgeError) for diagnostic in result.diagnostics
@@ -54,13 +60,26 @@ def build_variants(
     }
 
 
-def build_hosts(rendered: Mapping[Variant, Rendered], settings: Settings, progress: Progress) -> dict[Variant, Path]:
-    """Compile each variant for the emulator, on `settings.jobs` threads."""
+def build_hosts(
+    rendered: Mapping[Variant, Rendered],
+    settings: Settings,
+    progress: Progress,
+    *,
+    options: tuple[str, ...] = (),
+    sanitize: Sanitize = "off",
+) -> dict[Variant, Path]:
+    """Compile each variant for the emulator, on `settings.jobs` threads, to find what `sanitize` names.
+
+    `options` go to the host compiler.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     compiler = _host_compiler(settings)
     with ThreadPoolExecutor(settings.jobs) as pool:
-        futures = [pool.submit(_build_host, variant, text, compiler, settings) for variant, text in rendered.items()]
+        futures = [
+            pool.submit(_build_host, variant, text, compiler, settings, options=options, sanitize=sanitize)
+            for variant, text in rendered.items()
+        ]
         try:
             libraries = []
             for number, future in enumerate(futures, start=1):
@@ -81,8 +100,16 @@ def _host_compiler(settings: Settings) -> HostCompiler:
         raise SpecForgeError(Diagnostic("SF701", f"the CPU emulator needs a host C++ compiler: {error}")) from None
 
 
-def _build_host(variant: Variant, rendered: Rendered, compiler: HostCompiler, settings: Settings) -> Path:
-    from specforge.backend.emulator.compile import HostCompileError, compile_host
+def _build_host(
+    variant: Variant,
+    rendered: Rendered,
+    compiler: HostCompiler,
+    settings: Settings,
+    *,
+    options: tuple[str, ...],
+    sanitize: Sanitize,
+) -> Path:
+    from specforge.backend.emulator.compile import HostCompileError, HostCompilerMissing, compile_host
     from specforge.kernel.nvrtc import load_toolchain
 
     kernel = variant.kernel
@@ -94,7 +121,11 @@ def _build_host(variant: Variant, rendered: Rendered, compiler: HostCompiler, se
             cuda_include_dirs=load_toolchain().include_dirs,
             cache_dir=settings.state / "cache" / "host",
             compiler=compiler,
+            options=options,
+            sanitize=sanitize,
         )
+    except HostCompilerMissing as error:
+        raise SpecForgeError(Diagnostic("SF701", f"the CPU emulator cannot sanitize: {error}")) from None
     except HostCompileError as error:
         hint = "if NVRTC accepts it, it uses something that the emulator does not offer (README, last section)"
         raise SpecForgeError(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from specforge.check.options import Options
-from specforge.diagnostics import SpecForgeError, fail
+from specforge.diagnostics import Diagnostic, SpecForgeError, fail
 from specforge.record.ledger import append
 from specforge.record.model import Record
 from specforge.record.provenance import check_publishable, check_sources, input_paths, sources
@@ -58,6 +58,17 @@ def keep(record: Record, options: Options, settings: Settings) -> None:
     write_record(record, options.record or default_path(record, settings.state))
     if options.publish:
         publish(record)
+
+
+def keep_all(records: Iterable[Record], options: Options, settings: Settings) -> list[Diagnostic]:
+    """Write several records, each whatever became of the others; what forbade one is returned."""
+    found: list[Diagnostic] = []
+    for record in records:
+        try:
+            keep(record, options, settings)
+        except SpecForgeError as error:
+            found += error.diagnostics
+    return found
 
 
 def publish(record: Record) -> Path:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from specforge.check.backends import Choice
-from specforge.check.evidence import Findings
-from specforge.check.options import Options
+from specforge.check.evidence import Findings, waiver_uses
+from specforge.check.held_out import digest_of
+from specforge.check.options import PROFILES, Options
 from specforge.check.variants import Variant, variant_of
 from specforge.judge.verdict import Evidence, Judgement, Status
 from specforge.kernel.build import Binary
@@ -19,15 +20,19 @@ from specforge.record.model import (
     BenchmarkEntry,
     BinaryEntry,
     CaseEntry,
+    EffortEntry,
     EntryResources,
     Environment,
     FuzzEntry,
+    HeldOutEntry,
+    HeldOutSeed,
     JudgementEntry,
     MetricEntry,
     OutputErrorEntry,
     Record,
     Request,
     TargetEntry,
+    WaiverEntry,
 )
 from specforge.record.provenance import input_files, input_paths, package_versions, sources
 from specforge.record.store import seal
@@ -38,6 +43,7 @@ from specforge.spec.sweep import Case
 from specforge.spec.target import Target
 from specforge.verify.compare import OutputError
 from specforge.verify.fuzz import FuzzReport
+from specforge.verify.waiver import WaiverUse
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +81,10 @@ def record_of(run: Run, options: Options, settings: Settings) -> Record:
                 until=options.until,
                 only=options.only,
                 seed=options.seed,
-                examples=options.examples,
+                examples=options.examples or PROFILES[options.profile].examples,
+                profile=options.profile,
+                held_out=_held_out_seed(run, options),
+                sanitize=options.sanitize if run.choice is not None and run.choice.card is None else None,
             ),
             sources=sources(spec.path, input_paths(spec), settings.commit),
             environment=_environment(run, settings),
@@ -83,7 +92,7 @@ def record_of(run: Run, options: Options, settings: Settings) -> Record:
             trusted=sorted(f"reference of {identity}" for identity in kernels),
             benchmarks=[_benchmark(benchmark) for benchmark in run.benchmarks],
             binaries=[_binary(variant, binary) for variant, binary in binaries],
-            fuzz=[_fuzz(report, spec) for report in run.findings.verification.reports.values()],
+            fuzz=[_fuzz(report, run, options) for report in run.findings.verification.reports.values()],
             cases=[_case(case, run) for benchmark in run.benchmarks for case in benchmark.cases],
             targets=[target_entry(target) for target in run.targets],
             judgements=[judgement_entry(judgement) for judgement in run.judgements],
@@ -149,7 +158,17 @@ def _binary(variant: Variant, binary: Binary) -> BinaryEntry:
     )
 
 
-def _fuzz(report: FuzzReport, spec: Spec) -> FuzzEntry:
+def _held_out_seed(run: Run, options: Options) -> HeldOutSeed | None:
+    """The secret, where it was used: otherwise it is still one."""
+    seed = options.held_out_seed
+    used = any(report.held_out is not None for report in run.findings.verification.reports.values())
+    return HeldOutSeed(seed=seed, sha256=digest_of(seed)) if seed is not None and used else None
+
+
+def _fuzz(report: FuzzReport, run: Run, options: Options) -> FuzzEntry:
+    spec, held = run.spec, report.held_out
+    kernel = next(item.kernel for item in run.benchmarks if item.kernel and item.kernel.identity == report.kernel)
+    profile = options.profile_of(kernel)
     failure = report.failure
     return FuzzEntry(
         kernel=report.kernel,
@@ -165,6 +184,42 @@ def _fuzz(report: FuzzReport, spec: Spec) -> FuzzEntry:
         failure_kind=failure.result.kind if failure else None,
         failure_row=failure.example.to_row() if failure else None,
         replay=failure.example.command(str(spec.path), report.kernel, report.backend) if failure else None,
+        repeated=report.repeated,
+        waivers=[
+            _waiver(use)
+            for use in waiver_uses(run.findings, report.kernel) or report.waivers
+            if options.case is None or use.failed  # one example says nothing of what is no longer needed
+        ],
+        effort=None
+        if options.case is not None
+        else EffortEntry(examples=profile.examples, seconds=profile.seconds, shrink_seconds=profile.shrink_seconds),
+        held_out=None
+        if held is None
+        else HeldOutEntry(
+            examples=held.examples,
+            dropped=held.dropped,
+            seconds=round(held.seconds, 3),
+            out_of_time=held.out_of_time,
+            worst_ratio=_ratio(held.worst_ratio),
+            failed=held.failure is not None,
+        ),
+    )
+
+
+def _waiver(use: WaiverUse) -> WaiverEntry:
+    return WaiverEntry(
+        file=str(use.position.file),
+        line=use.position.line,
+        when=use.when,
+        reason=use.reason,
+        until=use.until.isoformat(),
+        output=use.output,
+        verdict=use.verdict,
+        inside=use.inside,
+        failed=use.failed,
+        worst_ratio=_ratio(use.worst_ratio),
+        worst_row=use.worst.to_row() if use.worst else None,
+        sentence=str(use),
     )
 
 
@@ -200,6 +255,7 @@ def _case(case: Case, run: Run) -> CaseEntry:
         missing=dict(evidence.missing),
         errors=[_error(error) for error in errors],
         measurement=_measurement(measured) if measured else None,
+        waived=evidence.waived,
     )
 
 

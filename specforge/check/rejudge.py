@@ -43,7 +43,8 @@ def rejudge(path: Path, form: str, settings: Settings, *, publish_it: bool = Fal
     evidence = {case.id: _evidence(case) for case in record.cases}
     until = record.request.until
     judgements = judge(targets, evidence, until=until, today=date.today())  # type: ignore[arg-type]  # a stage, by the model
-    idle = any(entry.examples == 0 for entry in record.fuzz)
+    idle = any(entry.examples == 0 or (entry.held_out and entry.held_out.examples == 0) for entry in record.fuzz)
+    idle |= any(waiver.verdict == "untried" for entry in record.fuzz for waiver in entry.waivers)
     status = status_of(judgements, evidence.values(), selected=bool(evidence), undecided=idle)
     again = record.model_copy(
         update={
@@ -60,7 +61,15 @@ def rejudge(path: Path, form: str, settings: Settings, *, publish_it: bool = Fal
 def _evidence(case: CaseEntry) -> Evidence:
     values = {name: Value(entry.value, entry.low, entry.high) for name, entry in case.metrics.items()}
     return Evidence(
-        case.id, case.verified, case.wrong, case.implausible, case.fault, case.trouble, values, case.missing
+        case.id,
+        case.verified,
+        case.wrong,
+        case.implausible,
+        case.fault,
+        case.trouble,
+        values,
+        case.missing,
+        case.waived,
     )
 
 

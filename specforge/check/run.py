@@ -11,12 +11,12 @@ from pathlib import Path
 
 from specforge.check.backends import Choice, choose
 from specforge.check.context import Context
-from specforge.check.evidence import Findings, Scope, gather
+from specforge.check.evidence import Findings, Scope, gather, waiver_uses
 from specforge.check.measurement import Outcome, measure
 from specforge.check.options import Options, check_case, check_only, select
 from specforge.check.prepare import build_variants, render_all
 from specforge.check.progress import reporter
-from specforge.check.publish import check_ahead, keep, show
+from specforge.check.publish import check_ahead, keep, keep_all, show
 from specforge.check.recording import Run, record_of
 from specforge.check.variants import variant_of, variants
 from specforge.check.verification import chosen_example, verify
@@ -29,6 +29,7 @@ from specforge.settings import Settings
 from specforge.spec.geometry import Plan, plan, resolve_tunables
 from specforge.spec.load import Spec, load_spec
 from specforge.spec.sweep import Case
+from specforge.verify.committed import committed_examples
 
 
 def check_specs(paths: Sequence[Path], options: Options, form: str, settings: Settings) -> int:
@@ -45,9 +46,12 @@ def check_specs(paths: Sequence[Path], options: Options, form: str, settings: Se
         for spec in specs:  # what one spec's fault ends is that spec; what the others showed is kept
             try:
                 records.append(check_spec(spec, Context(options, settings, progress)))
-                keep(records[-1], options, settings)
+                if options.held_out_seed is None:
+                    keep(records[-1], options, settings)
             except SpecForgeError as error:
                 found += error.diagnostics
+    if options.held_out_seed is not None:  # a record shows the secret, so none is written before the last verdict
+        found += keep_all(records, options, settings)
     if records:
         show(records, form, settings)
     if found:
@@ -77,7 +81,10 @@ def check_spec(spec: Spec, context: Context) -> Record:
     cases = [case for benchmark in benchmarks for case in benchmark.cases if case.kernel is not None]
     total, targeted = sum(len(part.cases) for part in benchmarks), sum(part.targeted() for part in benchmarks)
     context.progress.stage(f"{spec.name}: {total} cases, {targeted} targeted, {total - targeted} record-only")
-    chosen_example(options, {case.kernel.identity: case.kernel for case in cases if case.kernel is not None})
+    kernels = {case.kernel.identity: case.kernel for case in cases if case.kernel is not None}
+    chosen_example(options, kernels)
+    for kernel in kernels.values():
+        committed_examples(kernel)
     choice: Choice | None = choose(options.backend, spec) if cases and options.reaches("verify") else None
     findings = Findings(plans=_plans(cases))
     if cases and options.reaches("render"):
@@ -98,7 +105,14 @@ def check_spec(spec: Spec, context: Context) -> Record:
     judgements = judge(targets, evidence, until=options.until, today=date.today())
     # A search cut short by its budget is reported and proves what it ran; one that ran nothing proves nothing.
     reports, trouble = findings.verification.reports, findings.verification.trouble
-    idle = bool(trouble) or any(report.examples == 0 for report in reports.values())
+    idle = bool(trouble) or any(
+        searched.examples == 0
+        for report in reports.values()
+        for searched in (report, report.held_out)
+        if searched is not None
+    )
+    if options.case is None:
+        idle |= any(use.verdict == "untried" for name in reports for use in waiver_uses(findings, name))
     status = status_of(judgements, evidence.values(), selected=bool(evidence), undecided=idle)
     run = Run(spec, benchmarks, findings, choice, targets, evidence, judgements, status, time.monotonic() - started)
     return record_of(run, options, context.settings)

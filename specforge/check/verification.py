@@ -9,22 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
+from specforge.backend.worker import TaskFailed, Worker
+from specforge.check import held_out
 from specforge.check.backends import Choice, live_architecture
+from specforge.check.checker import Bench, examine
 from specforge.check.context import Context
-from specforge.check.options import Options
+from specforge.check.options import Options, Profile
 from specforge.check.prepare import build_hosts, build_variants, render_all
 from specforge.check.variants import Variant, variant_of, variants
-from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail
+from specforge.diagnostics import fail
 from specforge.expressions import Scalar
 from specforge.kernel.build import Binary
 from specforge.spec.geometry import Plan, plan, resolve_tunables
 from specforge.spec.interface import Kernel
 from specforge.spec.load import Spec
 from specforge.spec.sweep import Case
-from specforge.verify.corruption import RIGHT, Survivor, check_tolerances
+from specforge.verify.committed import committed_examples
 from specforge.verify.covering import cover
-from specforge.verify.example import Example, bindings, plan_example
+from specforge.verify.example import FRESH, SEEDS, Example, bindings, plan_example
 from specforge.verify.failures import load_failures, update_failures
 from specforge.verify.fuzz import FuzzReport, fuzz, isolate_hypothesis
 from specforge.verify.row import parse_row
@@ -33,10 +35,8 @@ EMULATED_STEPS = 2e8
 """The most thread-steps of one emulated example, about a second; few examples come near it (`verify/draw.py`)."""
 CARD_STEPS = 5e9
 """The same on a card, where the float64 reference on the CPU sets the limit."""
-SHRINK_SECONDS = 10.0
-"""How long a failure may be made smaller."""
-CHECK_SECONDS = 300.0
-"""The longest that references may take to check the checker."""
+OWN_STEPS = EMULATED_STEPS / 64
+"""Emulated steps up to which the spec's own cases, too, are run again under another schedule and with fresh values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,13 @@ class _Job:
     kernel: Kernel
     cases: tuple[Case, ...]
     binaries: tuple[tuple[dict[str, Scalar], str], ...]
+    replayed: tuple[tuple[dict[str, Scalar], str], ...]
+    """Binaries of examples that are replayed, where the search has no use for them."""
     example: Example | None
+    profile: Profile
+    known: tuple[Example, ...]
+    """Failures of before."""
+    committed: tuple[Example, ...]
 
 
 def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) -> Verification:
@@ -76,14 +82,23 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
             users.setdefault(case.kernel.identity, []).append(case)
     kernels = {identity: here[0].kernel for identity, here in users.items() if here[0].kernel is not None}
     example = chosen_example(options, kernels)
-    wanted = {name: _wanted(kernel, users[name], device, example, options.seed) for name, kernel in kernels.items()}
+    committed = {name: committed_examples(kernel) if example is None else () for name, kernel in kernels.items()}
+    known = {name: load_failures(kernel, settings.state) for name, kernel in kernels.items()}
+    if example is None:
+        wanted = {name: _wanted(kernel, users[name], device, options.seed) for name, kernel in kernels.items()}
+    else:
+        wanted = {name: _of_examples(kernel, [example], device) for name, kernel in kernels.items()}
+    every = {
+        name: wanted[name] | (_of_examples(kernel, [*committed[name], *known[name]], device) if example is None else {})
+        for name, kernel in kernels.items()
+    }
     progress.stage("rendering for verification")
-    rendered = render_all({variant: shape for group in wanted.values() for variant, shape in group.items()})
+    rendered = render_all({variant: shape for group in every.values() for variant, shape in group.items()})
     progress.stage(f"compiling {len(rendered)} variants for {choice.name}", len(rendered))
     executed: dict[Variant, Binary] = {}
     paths: dict[Variant, Path]
     if choice.card is None:
-        paths = build_hosts(rendered, settings, progress.advance)
+        paths = build_hosts(rendered, settings, progress.advance, sanitize=options.sanitize)
     else:
         executed = build_variants(rendered, live_architecture(choice, spec), settings, progress.advance)
         paths = {variant: binary.cubin for variant, binary in executed.items()}
@@ -91,12 +106,19 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
         _Job(
             kernel,
             tuple(users[name]),
-            tuple((dict(known.bindings), str(paths[known])) for known in wanted[name]),
+            tuple((dict(variant.bindings), str(paths[variant])) for variant in wanted[name]),
+            tuple(
+                (dict(variant.bindings), str(paths[variant])) for variant in every[name] if variant not in wanted[name]
+            ),
             example,
+            options.profile_of(kernel),
+            known[name],
+            committed[name],
         )
         for name, kernel in kernels.items()
     ]
-    total = (options.examples if example is None else 1) * len(jobs)
+    rounds = 1 if options.held_out_seed is None or example is not None else 2
+    total = sum(job.profile.examples * rounds if example is None else 1 for job in jobs)
     progress.stage(f"fuzzing {', '.join(kernels)}", total)
     return _Bench(choice, context, device, total).run(jobs, executed)
 
@@ -137,55 +159,74 @@ class _Bench:
 
     def _job(self, job: _Job, found: Verification, beyond: set[str]) -> None:
         options = self._context.options
-        deadline = time.monotonic() + options.seconds
+        last = time.monotonic() + job.profile.seconds
+        held = options.held_out_seed if job.example is None else None
+        deadline = last if held is None else last - held_out.SHARE * job.profile.seconds
         with Worker(self._choice.runner) as worker:
             self._workers.append(worker)
             if job.example is None:
-                self._check_checker(job, worker)
-            report = found.reports[job.kernel.identity] = self._fuzz(job, worker)
+                tunables = [resolve_tunables(job.kernel, case.parameters, self._device) for case in job.cases]
+                plans = [
+                    plan(job.kernel, case.parameters, chosen) for case, chosen in zip(job.cases, tunables, strict=True)
+                ]
+                choices = [choice for choice, _ in job.binaries]
+                examine(job.kernel, plans, choices, Bench(worker, self._device, options.seed, deadline))
+            report = found.reports[job.kernel.identity] = self._fuzz(job, worker, deadline)
             # On a card that measures, each case is verified there, around its timing.
             measured = self._choice.card is not None and options.reaches("measure")
             if report.failure is None and job.example is None and not measured:
                 self._own_cases(job, worker, found, beyond, deadline)
+            own_right = all(found.own[case.id].failure is None for case in job.cases if case.id in found.own)
+            if held is not None and report.failure is None and own_right:
+                found.reports[job.kernel.identity] = self._hold_out(job, worker, report, held, last)
 
-    def _check_checker(self, job: _Job, worker: Worker) -> None:
-        """Refuse a kernel file whose tolerances would let known corruptions of the smallest case pass."""
-        kernel = job.kernel
-        plans = [
-            plan(kernel, case.parameters, resolve_tunables(kernel, case.parameters, self._device)) for case in job.cases
-        ]
-        least = min(plans, key=lambda shape: shape.steps)
-        example = Example(least.parameters, seed=self._context.options.seed)
-        try:
-            survivors = worker.call(check_tolerances, (least, example), timeout=CHECK_SECONDS)
-        except (WorkerCrashed, WorkerTimeout) as error:
-            where = Position(kernel.reference)
-            raise fail("SF507", f"the reference ended its process: {error}", where, value=example.to_row()) from None
-        found = [_survived(kernel, survivor, example) for survivor in survivors]
-        if found:
-            raise SpecForgeError(*found)
-
-    def _fuzz(self, job: _Job, worker: Worker) -> FuzzReport:
-        kernel, options, state = job.kernel, self._context.options, self._context.settings.state
-        known = [job.example] if job.example is not None else load_failures(kernel, state)
+    def _fuzz(self, job: _Job, worker: Worker, deadline: float) -> FuzzReport:
+        kernel, state = job.kernel, self._context.settings.state
         report = fuzz(
             kernel,
             job.binaries,
             worker,
-            examples=1 if job.example is not None else options.examples,
-            seed=options.seed,
-            budget=options.seconds,
+            examples=1 if job.example is not None else job.profile.examples,
+            seed=self._context.options.seed,
+            budget=deadline - time.monotonic(),
             cap=self._cap,
-            known_failures=known,
-            shrink_seconds=SHRINK_SECONDS,
+            known_failures=job.known if job.example is None else [job.example],
+            committed=job.committed,
+            replayed=job.replayed,
+            shrink_seconds=job.profile.shrink_seconds,
             progress=lambda count: self._note(kernel.identity, count),
             device=self._device,
             backend=self._choice.name,
         )
         failed = [report.failure.example] if report.failure is not None else []
+        failed = [example for example in failed if example not in job.committed]
         if failed or report.repaired:
             update_failures(kernel, state, failed=failed, repaired=report.repaired)
         return report
+
+    def _hold_out(self, job: _Job, worker: Worker, passed: FuzzReport, seed: str, deadline: float) -> FuzzReport:
+        """The report with what as many examples showed that the secret drew; a failure among them is its own."""
+        kernel = job.kernel
+        report = fuzz(
+            kernel,
+            job.binaries,
+            worker,
+            examples=job.profile.examples,
+            seed=held_out.search_seed(seed, kernel.identity),
+            budget=deadline - time.monotonic(),
+            cap=self._cap,
+            shrink_seconds=job.profile.shrink_seconds,
+            progress=lambda count: self._note(kernel.identity, passed.examples + count),
+            device=self._device,
+            backend=self._choice.name,
+            excluded=held_out.known_to(job.committed, passed.inputs),
+        )
+        failure = report.failure
+        if failure is not None:
+            update_failures(kernel, self._context.settings.state, failed=[failure.example])
+            said = f"on held-out inputs: {failure.result.failure}"
+            failure = replace(failure, result=replace(failure.result, failure=said))
+        return replace(passed, held_out=report, failure=failure)
 
     def _note(self, kernel: str, count: int) -> None:
         with self._turn:
@@ -195,15 +236,17 @@ class _Bench:
     def _own_cases(self, job: _Job, worker: Worker, found: Verification, beyond: set[str], deadline: float) -> None:
         """Run each case of the spec until one fails or time is up; those above the cap are named as beyond it."""
         binaries = {Variant(job.kernel, tuple(choices.items())): path for choices, path in job.binaries}
-        for case in job.cases:
+        for place, case in enumerate(job.cases):
             tunables = resolve_tunables(job.kernel, case.parameters, self._device)
-            if plan(job.kernel, case.parameters, tunables).steps > self._cap:
+            steps = plan(job.kernel, case.parameters, tunables).steps
+            if steps > self._cap:
                 beyond.add(case.id)
                 continue
             left = deadline - time.monotonic()
             if left <= 0 or any(report.failure is not None for report in found.own.values()):
                 continue
             variant = variant_of(job.kernel, case.parameters, tunables)
+            seed = (self._context.options.seed + place * FRESH) % SEEDS  # no two begin with the same bytes
             found.own[case.id] = fuzz(
                 job.kernel,
                 [(dict(variant.bindings), binaries[variant])],
@@ -212,23 +255,11 @@ class _Bench:
                 seed=self._context.options.seed,
                 budget=left,
                 cap=self._cap,
-                known_failures=[Example(dict(case.parameters), seed=self._context.options.seed)],
+                known_failures=[Example(dict(case.parameters), seed=seed)],
+                rounds=int(steps <= OWN_STEPS),
                 device=self._device,
                 backend=self._choice.name,
             )
-
-
-def _survived(kernel: Kernel, survivor: Survivor, example: Example) -> Diagnostic:
-    where = kernel.document.at(("tolerance", survivor.output))
-    row = f"in {example.to_row()}"
-    if survivor.corruption == RIGHT:
-        message = f"the tolerance of {survivor.output!r} rejects {RIGHT}, by {survivor.ratio:.3g}x"
-        return Diagnostic(
-            "SF509", message, where, row, "no kernel could pass it: allow at least for the output's rounding"
-        )
-    hint = f"its error is {survivor.ratio:.3g}x the tolerance; one below that share would reject it"
-    message = f"the tolerance of {survivor.output!r} lets this pass: {survivor.corruption}"
-    return Diagnostic("SF509", message, where, row, hint)
 
 
 def chosen_example(options: Options, kernels: Mapping[str, Kernel]) -> Example | None:
@@ -245,13 +276,16 @@ def chosen_example(options: Options, kernels: Mapping[str, Kernel]) -> Example |
     return parse_row(options.case, next(iter(kernels.values())))
 
 
-def _wanted(
-    kernel: Kernel, cases: Sequence[Case], device: dict[str, Scalar], example: Example | None, seed: int
-) -> dict[Variant, Plan]:
+def _of_examples(kernel: Kernel, examples: Sequence[Example], device: Mapping[str, Scalar]) -> dict[Variant, Plan]:
+    """The variants that examples run, each with the plan of one of them."""
+    return {
+        Variant(kernel, tuple(bindings(kernel, example, device).items())): plan_example(kernel, example, device)
+        for example in examples
+    }
+
+
+def _wanted(kernel: Kernel, cases: Sequence[Case], device: dict[str, Scalar], seed: int) -> dict[Variant, Plan]:
     """The variants to verify, each with some plan: those the cases run, then as few as cover every compile value."""
-    if example is not None:
-        variant = Variant(kernel, tuple(bindings(kernel, example, device).items()))
-        return {variant: plan_example(kernel, example, device)}
     own = {
         variant: plan(kernel, case.parameters, resolve_tunables(kernel, case.parameters, device))
         for variant, case in variants(cases).items()

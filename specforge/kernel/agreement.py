@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 from specforge.diagnostics import Diagnostic, suggest
@@ -10,10 +11,12 @@ from specforge.expressions import Scalar
 from specforge.kernel.oracle import check_reference
 from specforge.kernel.render import Rendered
 from specforge.kernel.signature import Argument, Entry, parse_entries
+from specforge.kernel.source import blank_comments
 from specforge.spec.geometry import BufferPlan, LaunchPlan, Plan
 from specforge.spec.interface import Kernel
 
 _RANGES = {"int": (-(2**31), 2**31), "unsigned int": (0, 2**32), "long long": (-(2**63), 2**63)}
+_WAIT = re.compile(r"\bgrid_wait\s*\(")
 _VECTORS = {
     "float": "float{}",
     "__half": "__half{}",
@@ -37,6 +40,8 @@ def check_agreement(kernel: Kernel, rendered: Rendered, plan: Plan) -> list[Diag
             found.append(_missing(kernel, rendered, index, launch, entries))
         else:
             found += _check_launch(kernel, rendered, plan, index, entry)
+            if launch.dependent:
+                found += _check_dependent(kernel, rendered, plan, index, entry)
     found += _check_use(kernel, rendered, plan, entries)
     found += check_reference(kernel)
     return list(dict.fromkeys(found))
@@ -72,6 +77,21 @@ def _check_launch(kernel: Kernel, rendered: Rendered, plan: Plan, index: int, en
             message = f"argument {place + 1} of {entry.name!r} gets {passed!r}: {problem}"
             hint = f"passed at {here.file.name}:{here.line}:{here.column}"
             yield Diagnostic("SF504", message, rendered.position(argument.offset), argument.text, hint)
+
+
+def _check_dependent(kernel: Kernel, rendered: Rendered, plan: Plan, index: int, entry: Entry) -> Iterator[Diagnostic]:
+    """A dependent launch waits somewhere, and lets nobody take what earlier launches write for unchanging."""
+    where = kernel.document.at(("launches", index, "dependent"))
+    if not _WAIT.search(blank_comments(rendered.text)):
+        hint = 'include "dependent.cuh" and call grid_wait() before touching what earlier launches touch'
+        yield Diagnostic("SF504", f"the launch of {entry.name!r} is dependent, and nothing waits", where, "true", hint)
+    first = max(place for place in range(index) if not plan.launches[place].dependent)
+    ahead = {value for launch in plan.launches[first:index] for value in launch.args if isinstance(value, str)}
+    for value, argument in zip(plan.launches[index].args, entry.arguments, strict=False):
+        written = value in ahead and plan.buffer(str(value)).role != "in"
+        if written and argument.const and "restrict" in argument.text:
+            message = f"{value!r} may be read before grid_wait(): `const ... __restrict__` says that nothing changes it"
+            yield Diagnostic("SF504", message, rendered.position(argument.offset), argument.text, "drop __restrict__")
 
 
 def _tensor_problem(buffer: BufferPlan, argument: Argument) -> str | None:

@@ -43,10 +43,13 @@ class Job:
     rendered: Rendered
     kernel: Kernel
     arch: str
+    flags: tuple[str, ...] = ()
+    """Flags of the compiler beside the usual ones."""
 
 
-def build_cubin(rendered: Rendered, kernel: Kernel, arch: str, cache: Cache) -> Binary:
-    """Compile for one architecture, or take the result of an earlier compilation of exactly this.
+def build_cubin(rendered: Rendered, kernel: Kernel, arch: str, cache: Cache, extra: tuple[str, ...] = ()) -> Binary:
+    """Compile for one architecture or take the result of an earlier compilation of exactly this; `extra` flags come
+    after the usual ones.
 
     Raises SF506 for every compile error, at the template's line, and SF701 where the compiler is missing. An earlier
     result is found without loading CUDA's libraries when the compiler comes from a wheel.
@@ -55,18 +58,18 @@ def build_cubin(rendered: Rendered, kernel: Kernel, arch: str, cache: Cache) -> 
         "format": 1,
         "source": rendered.sha256,
         "headers": local_headers(rendered.text, _folders(kernel)),
-        "flags": _flags(arch),
+        "flags": _flags(arch, extra),
     }
     wheel = cheap_identity()
     if wheel and (found := cache.find(_key(parts, wheel))):
         return _binary(found, cached=True)
-    toolchain = load_toolchain()
+    job, toolchain = Job(rendered, kernel, arch, extra), load_toolchain()
     if wheel and toolchain.is_wheel(wheel):
-        return _binary(_compile(rendered, kernel, arch, cache, _key(parts, wheel)), cached=False)
+        return _binary(_compile(job, cache, _key(parts, wheel)), cached=False)
     key = _key(parts, toolchain.identity)
     if found := cache.find(key):
         return _binary(found, cached=True)
-    return _binary(_compile(rendered, kernel, arch, cache, key), cached=False)
+    return _binary(_compile(job, cache, key), cached=False)
 
 
 def _key(parts: dict[str, object], compiler: str) -> str:
@@ -77,21 +80,22 @@ def _folders(kernel: Kernel) -> tuple[Path, ...]:
     return (kernel.folder, *kernel.include_dirs)
 
 
-def _flags(arch: str) -> tuple[str, ...]:
-    return (f"--gpu-architecture={arch}", *FLAGS)
+def _flags(arch: str, extra: tuple[str, ...]) -> tuple[str, ...]:
+    return (f"--gpu-architecture={arch}", *FLAGS, *extra)
 
 
-def _compile(rendered: Rendered, kernel: Kernel, arch: str, cache: Cache, key: str) -> Entry:
+def _compile(job: Job, cache: Cache, key: str) -> Entry:
     from specforge.kernel.cubin import launch_bounds, loadable_bytes
     from specforge.kernel.messages import compile_errors
 
-    result = compile_source(rendered.text, rendered.template, arch, _folders(kernel))
+    rendered, arch = job.rendered, job.arch
+    result = compile_source(rendered.text, rendered.template, arch, _folders(job.kernel), job.flags)
     if result.cubin is None:
         raise SpecForgeError(*compile_errors(result.log, rendered, arch))
     resources = parse_resources(result.log, launch_bounds(result.cubin))
     facts = {
         "arch": arch,
-        "flags": _flags(arch),
+        "flags": _flags(arch, job.flags),
         "compiler": compiler_name(),
         "source_sha256": rendered.sha256,
         "cubin_bytes": loadable_bytes(result.cubin),
@@ -126,16 +130,17 @@ def build_all(
     Equal jobs are built once. `progress(done, total)` is called in this thread. Ctrl-C drops what has not started,
     waits for the compilations that run, and is raised again; the cache holds whole entries only.
     """
-    owners: dict[tuple[str, str, Path, tuple[Path, ...]], int] = {}
+    owners: dict[tuple[object, ...], int] = {}
     places = [
-        owners.setdefault((job.rendered.sha256, job.arch, job.kernel.folder, job.kernel.include_dirs), index)
+        owners.setdefault((job.rendered.sha256, job.arch, job.flags, job.kernel.folder, job.kernel.include_dirs), index)
         for index, job in enumerate(jobs)
     ]
     results: dict[int, Binary | SpecForgeError] = {}
     with ThreadPoolExecutor(max_workers=threads or len(os.sched_getaffinity(0)), thread_name_prefix="build") as pool:
         futures = {
-            pool.submit(build_cubin, jobs[index].rendered, jobs[index].kernel, jobs[index].arch, cache): index
+            pool.submit(build_cubin, job.rendered, job.kernel, job.arch, cache, job.flags): index
             for index in dict.fromkeys(places)
+            for job in [jobs[index]]
         }
         try:
             for future in as_completed(futures):

@@ -7,12 +7,15 @@ own digests counts as absent and is replaced.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from typing import Any
 from specforge.diagnostics import fail
 
 _META = "meta.json"
-_ATTEMPTS = 100
+_ATTEMPTS = 10
 _STALE_SECONDS = 86_400.0
 
 
@@ -75,24 +78,38 @@ class Cache:
         return standing or Entry(self.folder / key, dict(facts), digests)
 
     def _install(self, key: str, made: Path, old: Path) -> Entry | None:
-        """Rename into place; gives the entry that stood there whole already. A damaged one steps aside."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                made.rename(self.folder / key)
-            except OSError:
+        """Rename into place; gives the entry that stood there whole already. A damaged one steps aside.
+
+        One writer at a time replaces: another could take the first one's fresh entry for the damaged one it has seen.
+        """
+        try:
+            made.rename(self.folder / key)
+        except OSError:
+            pass
+        else:
+            return None
+        with self._locked():
+            for attempt in range(_ATTEMPTS):
                 standing = self.find(key)
                 if standing is not None:
                     return standing
-                self._set_aside(key, old.with_name(f"old{attempt}"), attempt)
-            else:
+                with contextlib.suppress(FileNotFoundError):  # somebody cleared it away by hand
+                    (self.folder / key).rename(old.with_name(f"old{attempt}"))
+                try:
+                    made.rename(self.folder / key)
+                except OSError:
+                    continue  # a writer who found the place empty
                 return None
         raise OSError(f"entry {key} cannot be replaced")
 
-    def _set_aside(self, key: str, old: Path, attempt: int) -> None:
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self.folder, os.O_RDONLY)
         try:
-            (self.folder / key).rename(old)
-        except OSError:
-            time.sleep(0.001 * attempt)  # another writer is replacing it as well
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _sweep(self) -> None:
         """Remove what killed builders left behind more than a day ago."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 from dataclasses import dataclass
@@ -71,8 +72,10 @@ def load_toolchain() -> Toolchain:
     return Toolchain((major, minor), _header_dirs(), frozenset(architectures))
 
 
-def compile_source(source: str, path: Path, architecture: str, include_dirs: tuple[Path, ...]) -> Compilation:
-    """Compile one source as if it stood at `path`. NVRTC releases the GIL: call it from threads.
+def compile_source(
+    source: str, path: Path, architecture: str, include_dirs: tuple[Path, ...], extra: tuple[str, ...] = ()
+) -> Compilation:
+    """Compile one source as if it stood at `path`; `extra` flags follow FLAGS. NVRTC releases the GIL: use threads.
 
     Raises SF701 where NVRTC or its headers are missing or too old for the architecture.
     """
@@ -88,7 +91,12 @@ def compile_source(source: str, path: Path, architecture: str, include_dirs: tup
         )
     folders = (*include_dirs, *toolchain.include_dirs)
     where = str(path.resolve())  # absolute: NVRTC searches the folder of a bare name, the working folder, for headers
-    options = [f"--gpu-architecture={architecture}", *FLAGS, *(f"--include-path={folder}" for folder in folders)]
+    options = [
+        f"--gpu-architecture={architecture}",
+        *FLAGS,
+        *extra,
+        *(f"--include-path={folder}" for folder in folders),
+    ]
     program = _checked(nvrtc.nvrtcCreateProgram(source.encode(), where.encode(), 0, [], []))
     try:
         (status,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
@@ -144,7 +152,9 @@ def _header_dirs() -> tuple[Path, ...]:
                 "SF701", f"the CUDA headers that kernels include ({probe}) are not on this machine", hint=_WAY_OUT
             )
         found.append(folder)
-    return tuple(dict.fromkeys(found))
+    # The emulator's host compiler wants these; NVRTC has its own. PyTorch's wheels leave them out, toolkits do not.
+    crt = (folder for folder in (*found, *_toolkit_includes()) if (folder / "crt" / "host_defines.h").is_file())
+    return tuple(dict.fromkeys((*found, *itertools.islice(crt, 1))))
 
 
 def _toolkit_includes() -> list[Path]:

@@ -41,13 +41,19 @@ class LedgerLine(BaseModel):
 
 
 def append(ledger: Path, record: Record, path: Path) -> LedgerLine:
-    """Add a record that stands at `path`, below the ledger's folder; raises SF606 where the chain is broken already."""
+    """Add a record that stands at `path`, below the ledger's folder.
+
+    Raises SF606 where the chain is broken already, or its last line does not agree with its record.
+    """
     folder = ledger.parent
     folder.mkdir(parents=True, exist_ok=True)
     relative = path.resolve().relative_to(folder.resolve()).as_posix()
     with _locked(folder):
         lines = _lines(ledger)
-        broken = [fault for fault in _chain(ledger, lines) if isinstance(fault, Diagnostic)]
+        chain = list(_chain(ledger, lines))
+        broken = [fault for fault in chain if isinstance(fault, Diagnostic)]
+        if chain and isinstance(chain[-1], LedgerLine):  # nothing follows that would show a change of the last line
+            broken += _check_record(ledger, len(chain), chain[-1])
         if broken:
             raise SpecForgeError(*broken)
         line = LedgerLine(

@@ -21,7 +21,7 @@ class Entry(BaseModel):
 class InputFile(Entry):
     """One file that the run was made from."""
 
-    role: Literal["spec", "workload", "device", "model", "kernel", "template", "reference", "header"]
+    role: Literal["spec", "workload", "device", "model", "kernel", "template", "reference", "examples", "header"]
     path: str
     """Relative to the root it was found in; `shipped:` marks one that came with SpecForge."""
     sha256: str
@@ -55,6 +55,13 @@ class Environment(Entry):
     """Whether the card that ran is the spec's own."""
 
 
+class HeldOutSeed(Entry):
+    """The secret that held-out inputs were drawn with, shown now that the verdict has fallen."""
+
+    seed: str
+    sha256: str
+
+
 class Request(Entry):
     """What was asked for."""
 
@@ -63,6 +70,12 @@ class Request(Entry):
     only: str | None
     seed: int
     examples: int
+    profile: str | None = None
+    """Which of the profiles: `quick`, `ci` or `deep`."""
+    held_out: HeldOutSeed | None = None
+    """Where held-out inputs were drawn."""
+    sanitize: Literal["off", "shadow", "address"] | None = None
+    """Which faults the emulator looked for; none where it did not run, or in records from before it did."""
 
 
 class EntryResources(Entry):
@@ -102,6 +115,44 @@ class OutputErrorEntry(Entry):
     total_rows: int
 
 
+class EffortEntry(Entry):
+    """What verifying one kernel was allowed: its profile with what kernel.yaml and the command line say."""
+
+    examples: int
+    seconds: float
+    shrink_seconds: float
+
+
+class HeldOutEntry(Entry):
+    """What held-out inputs showed; a failure among them is the kernel's failure."""
+
+    examples: int
+    dropped: int
+    """Drawn examples that were left out: a committed one has the case, or the ordinary search had the values."""
+    seconds: float
+    out_of_time: bool
+    worst_ratio: float | Literal["inf"]
+    failed: bool
+
+
+class WaiverEntry(Entry):
+    """A known wrong result that kernel.yaml waives, and what examples showed of it."""
+
+    file: str
+    line: int
+    when: str
+    reason: str
+    until: str
+    output: str | None
+    verdict: Literal["used", "unneeded", "untried", "expired"]
+    inside: int
+    """Examples executed where it applies."""
+    failed: int
+    worst_ratio: float | Literal["inf"]
+    worst_row: str | None
+    sentence: str
+
+
 class FuzzEntry(Entry):
     """What fuzzing one kernel showed."""
 
@@ -121,6 +172,11 @@ class FuzzEntry(Entry):
     """The smallest failing case as a YAML row."""
     replay: str | None
     """A command that runs it again."""
+    repeated: int | None = None
+    """Examples that were run again, under another schedule and with fresh values at the same addresses."""
+    effort: EffortEntry | None = None
+    held_out: HeldOutEntry | None = None
+    waivers: list[WaiverEntry] = []
 
 
 class MetricEntry(Entry):
@@ -154,6 +210,8 @@ class CaseEntry(Entry):
     errors: list[OutputErrorEntry]
     measurement: dict[str, Any] | None
     """All samples in order and what they were taken under."""
+    waived: str | None = None
+    """Why wrong values of this case were accepted."""
 
 
 class TargetEntry(Entry):

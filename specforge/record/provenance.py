@@ -15,7 +15,7 @@ from specforge.record.model import InputFile, Record, Sources
 from specforge.roots import include_dirs, search_roots, shipped
 from specforge.spec.load import Spec
 
-Role = Literal["spec", "workload", "device", "model", "kernel", "template", "reference", "header"]
+Role = Literal["spec", "workload", "device", "model", "kernel", "template", "reference", "examples", "header"]
 PACKAGES = (
     "cuda-bindings",
     "cuda-core",
@@ -76,7 +76,7 @@ def package_versions() -> dict[str, str]:
 
 
 def input_files(spec: Spec) -> list[InputFile]:
-    """Every file that a spec was made from, by hash: its documents, kernels with template and reference, headers."""
+    """Every file that a spec was made from, by hash: documents, headers, and all that a kernel's folder gives to it."""
     found: dict[str, InputFile] = {}
 
     def add(role: Role, path: Path, sha256: str) -> None:
@@ -90,6 +90,8 @@ def input_files(spec: Spec) -> list[InputFile]:
         add("kernel", kernel.document.path, kernel.document.sha256)
         add("template", kernel.template, _sha256(kernel.template))
         add("reference", kernel.reference, _sha256(kernel.reference))
+        if kernel.examples.is_file():
+            add("examples", kernel.examples, _sha256(kernel.examples))
     for folder in include_dirs(spec.roots):
         for header in sorted(path for path in folder.rglob("*") if path.is_file()):
             add("header", header, _sha256(header))

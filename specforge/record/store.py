@@ -33,7 +33,8 @@ def digest_of(data: dict[str, Any]) -> str:
 def seal(record: Record) -> Record:
     """Fill in the digest; raises ValueError naming the first number that JSON cannot hold."""
     data = record.model_dump(mode="python")
-    for entry in (*data["fuzz"], *(error for case in data["cases"] for error in case["errors"])):
+    held_out = [entry["held_out"] for entry in data["fuzz"] if entry["held_out"]]
+    for entry in (*data["fuzz"], *held_out, *(error for case in data["cases"] for error in case["errors"])):
         entry.update({key: _as_text(value) for key, value in entry.items() if key in _TEXTUAL})
     bad = next(_not_finite(data, "record"), None)
     if bad is not None:

@@ -112,6 +112,7 @@ def _settle(record: Record, judged: Judged) -> list[str]:
     found = []
     if any(fuzz.failure is not None for fuzz in record.fuzz):
         found.append("correct the kernel: the replay command above runs its smallest failing case")
+        found.append("keep that case for good: add its row as `- {...}` to examples.yaml beside kernel.yaml")
     found += _card(record, judged)
     uncovered = _uncovered(record)
     for target, item in judged:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from specforge.diagnostics import CODES, fail, shorten, suggest
 from specforge.expressions import Scalar
 from specforge.judge.verdict import MEANINGS, STATUS_MEANINGS, Verdict
+from specforge.report.tolerances import tolerance_lines
+from specforge.roots import search_roots, shipped
 from specforge.spec.document import Document
-from specforge.spec.geometry import Plan, plan
+from specforge.spec.geometry import Plan, plan, resolve_tunables
+from specforge.spec.interface import find_kernel
 from specforge.spec.load import Benchmark, Spec
 from specforge.spec.metrics import METRICS
 from specforge.spec.sweep import Case
@@ -56,6 +60,38 @@ def explain_in(spec: Spec, what: str | None) -> str:
         *spec.names(),
     ]
     raise fail("SF801", f"{spec.path} has nothing called {shorten(what)!r}", value=what, hint=suggest(what, known))
+
+
+def explain_kernel(identity: str, row: str | None, start: Path) -> str:
+    """A kernel's tolerances at a row of parameters as `--case` takes it; without one, at the last edges of its domains.
+
+    Defaults of tunables are those of the RTX 5090. Raises SF401 with the nearest name, and the row's own faults.
+    """
+    from specforge.spec.facts import load_device
+    from specforge.verify.covering import cover
+    from specforge.verify.row import parse_row
+
+    kernel = find_kernel(identity, search_roots(start / "kernel"))
+    device = load_device(shipped() / "specs" / "devices" / "rtx5090.yaml").names
+    if row is not None:
+        example = parse_row(row, kernel)
+        parameters, tunables, seed = example.parameters, example.tunables, example.seed
+    else:
+        launch = {
+            name: parameter.edges[-1] if parameter.edges else parameter.domain.edges()[0]
+            for name, parameter in kernel.file.parameters.items()
+        }
+        choice = cover(kernel, [], 0)[0]
+        parameters = {name: choice.get(name, value) for name, value in launch.items()}
+        tunables, seed = {name: choice[name] for name in kernel.file.tunables if name in choice}, 0
+    shape = plan(kernel, parameters, resolve_tunables(kernel, parameters, device) | tunables)
+    bound = ", ".join(f"{name}={value}" for name, value in {**shape.parameters, **shape.tunables}.items())
+    return (
+        "\n".join(
+            [f"{kernel.identity} ({kernel.document.path})", f"  at {bound}", *tolerance_lines(kernel, shape, seed)]
+        )
+        + "\n"
+    )
 
 
 def _overview(spec: Spec) -> Iterator[str]:
@@ -172,6 +208,7 @@ def _case(spec: Spec, benchmark: Benchmark, case: Case) -> Iterator[str]:
         yield f"  {name} = {value}   tunable, from {where}: {case.kernel.file.tunables[name].default}"
     concrete = plan(case.kernel, case.parameters, case.tunables)
     yield from _plan(spec, concrete)
+    yield from tolerance_lines(case.kernel, concrete)
     for target in benchmark.targets:
         if case.id in target.cases:
             yield f"  target {target.text}   from {target.position}"
@@ -184,13 +221,6 @@ def _plan(spec: Spec, concrete: Plan) -> Iterator[str]:
     for launch in concrete.launches:
         shared = f"{launch.shared_bytes} B dynamic shared memory"
         yield f"  launch {launch.entry}: grid {launch.grid}, block {launch.block}, {shared}"
-    for name, bound in concrete.tolerances.items():
-        text = (
-            "exact"
-            if bound.exact
-            else f"{bound.relative:.3g} x |reference| + {bound.conditioned:.3g} x magnitude + {bound.absolute:.3g}"
-        )
-        yield f"  tolerance of {name}: {text}"
     bandwidth, rate = float(spec.device.names["device.memory_bandwidth"]), float(spec.device.names["device.bf16_rate"])
     floor = max(concrete.bytes / bandwidth, concrete.flops / rate)
     work = f"{format_quantity(concrete.bytes, 'B')}, {concrete.flops:.4g} floating-point operations"

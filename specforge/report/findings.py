@@ -77,7 +77,8 @@ def fuzz_finding(record: Record, fuzz: FuzzEntry) -> Finding | None:
     if fuzz.failure is None:
         if fuzz.examples == 0:
             return Finding(Verdict.UNMEASURED, fuzz.kernel, "fuzzing ran no example", place)
-        sentence = f"fuzzing ran out of time after {fuzz.examples:,} of {record.request.examples:,} examples"
+        due = fuzz.effort.examples if fuzz.effort is not None else record.request.examples
+        sentence = f"fuzzing ran out of time after {fuzz.examples:,} of {due:,} examples"
         return Finding(Verdict.INCONCLUSIVE, fuzz.kernel, sentence, place, "warn") if fuzz.out_of_time else None
     return Finding(
         Verdict.ERROR if fuzz.failure_kind == "fault" else Verdict.WRONG,

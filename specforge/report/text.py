@@ -86,12 +86,17 @@ def _fuzz(record: Record, width: int) -> list[str]:
         lines += _wrap(f"fuzzed  {first}", width, _INDENT * 4)
         if covered:
             lines += _wrap(f"{_INDENT * 4}{covered}", width, _INDENT * 4)
+        lines += [line for item in fuzz.waivers for line in _wrap(f"waived  {item.sentence}", width, _INDENT * 4)]
     return lines
 
 
 def fuzz_sentences(fuzz: FuzzEntry) -> tuple[str, str]:
     """What fuzzing one kernel did, and which part of each axis it covered."""
     parts = [plural(fuzz.examples, "example"), plural(fuzz.variants, "variant"), f"{fuzz.seconds:.1f} s"]
+    if fuzz.repeated:
+        parts.append(f"{fuzz.repeated:,} of them again under another schedule and with fresh values")
+    if fuzz.held_out is not None:
+        parts.append(f"{plural(fuzz.held_out.examples, 'held-out example')}")
     if fuzz.out_of_time:
         parts.append("out of time before all that was asked for")
     if fuzz.examples:

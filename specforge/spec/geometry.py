@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -28,6 +28,14 @@ class BufferPlan:
     values: tuple[str, ...]
     residency: Literal["hot", "cold"]
     rows: tuple[int, ...]
+    axes: tuple[str, ...] = ()
+    """What each axis counts, as kernel.yaml writes its size; empty where nobody says."""
+
+    def at(self, index: Sequence[int]) -> str:
+        """An element's place in words: `out[batch=0, q_heads=3, head_dim=17]`."""
+        named = len(self.axes) == len(index)
+        parts = [f"{axis}={place}" for axis, place in zip(self.axes, index, strict=True)] if named else map(str, index)
+        return f"{self.name}[{', '.join(parts)}]"
 
     @property
     def element(self) -> DType:
@@ -49,6 +57,8 @@ class LaunchPlan:
     block: tuple[int, int, int]
     shared_bytes: int
     args: tuple[Scalar, ...]
+    dependent: bool = False
+    """May start before the launch ahead of it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +125,8 @@ def plan(kernel: Kernel, parameters: Mapping[str, Scalar], tunables: Mapping[str
         )
         dtype = tensor.dtype if tensor.dtype in DTYPES else str(parameters[tensor.dtype])
         rows = tuple(range(len(shape) - 1)) if tensor.rows is None else tuple(tensor.rows)
-        buffers.append(BufferPlan(name, shape, dtype, tensor.role, tuple(tensor.values), tensor.residency, rows))
+        axes = tuple("".join(size.text.split()) for size in tensor.shape)
+        buffers.append(BufferPlan(name, shape, dtype, tensor.role, tuple(tensor.values), tensor.residency, rows, axes))
     launches = tuple(_launch(kernel, index, known) for index in range(len(file.launches)))
     tolerances = {name: _tolerance(kernel, name, known) for name in file.tolerance}
     work = {
@@ -162,7 +173,7 @@ def _launch(kernel: Kernel, index: int, known: Mapping[str, Scalar]) -> LaunchPl
     shared = _at(kernel, at_shared, launch.shared_bytes.integer, known)
     if shared < 0:
         raise SpecForgeError(Diagnostic("SF304", f"{shared} bytes of shared memory", kernel.document.at(at_shared)))
-    return LaunchPlan(launch.entry, three("grid"), three("block"), shared, tuple(args))
+    return LaunchPlan(launch.entry, three("grid"), three("block"), shared, tuple(args), launch.dependent)
 
 
 def _tolerance(kernel: Kernel, name: str, known: Mapping[str, Scalar]) -> Tolerance:

@@ -36,6 +36,11 @@ class Kernel:
         """The Python file that holds the reference function."""
         return self.folder / self.file.reference
 
+    @property
+    def examples(self) -> Path:
+        """The file of committed examples, which need not be there."""
+        return self.folder / "examples.yaml"
+
     def compile_names(self) -> tuple[str, ...]:
         """Parameters and tunables that reach the template, in the file's order."""
         parameters = [name for name, declared in self.file.parameters.items() if declared.bind == "compile"]
@@ -98,7 +103,13 @@ def _check(kernel: Kernel) -> Iterator[Diagnostic]:
         yield from _check_listed(kernel, ("tunables", name), tunable)
     for name, tensor in file.tensors.items():
         yield from _check_tensor(kernel, name, tensor)
+    if file.launches[0].dependent:
+        where, hint = document.at(("launches", 0, "dependent")), "only a later launch can depend on the one before it"
+        yield Diagnostic("SF206", "the first launch depends on none of its group", where, "true", hint)
     yield from _check_tolerances(kernel)
+    yield from _check_reductions(kernel)
+    yield from _check_waivers(kernel)
+    yield from _check_equivalent_mutants(kernel)
     yield from _check_formulas(kernel)
 
 
@@ -178,6 +189,38 @@ def _check_tolerances(kernel: Kernel) -> Iterator[Diagnostic]:
             yield Diagnostic("SF203", "integer outputs are exact", document.at(here), None, "write `exact`")
 
 
+def _check_reductions(kernel: Kernel) -> Iterator[Diagnostic]:
+    document, file = kernel.document, kernel.file
+    for name, reduction in file.reductions.items():
+        here = ("reductions", name)
+        if not reduction.axes and name not in file.parameters:
+            hint = suggest(name, file.parameters) + "; or say where it lies with `axes:`"
+            yield Diagnostic("SF201", f"{name!r} is no parameter", document.at(here, key=True), name, hint)
+        for tensor, axis in reduction.axes.items():
+            if tensor not in kernel.inputs():
+                where, hint = document.at((*here, "axes", tensor), key=True), suggest(tensor, kernel.inputs())
+                yield Diagnostic("SF201", f"{tensor!r} is no input", where, tensor, hint)
+            elif not 0 <= axis < len(file.tensors[tensor].shape):
+                where = document.at((*here, "axes", tensor))
+                yield Diagnostic("SF203", f"{tensor!r} has no axis {axis}", where, str(axis))
+
+
+def _check_waivers(kernel: Kernel) -> Iterator[Diagnostic]:
+    for index, waiver in enumerate(kernel.file.waivers):
+        if waiver.output is not None and waiver.output not in kernel.outputs():
+            where, hint = kernel.document.at(("waivers", index, "output")), suggest(waiver.output, kernel.outputs())
+            yield Diagnostic("SF201", f"{waiver.output!r} is no output", where, waiver.output, hint)
+
+
+def _check_equivalent_mutants(kernel: Kernel) -> Iterator[Diagnostic]:
+    seen: set[str] = set()
+    for index, entry in enumerate(kernel.file.equivalent_mutants):
+        if entry.mutant in seen:
+            where = kernel.document.at(("equivalent_mutants", index, "mutant"))
+            yield Diagnostic("SF203", "the mutant is listed twice", where, entry.mutant, "one reason is enough")
+        seen.add(entry.mutant)
+
+
 def _check_formulas(kernel: Kernel) -> Iterator[Diagnostic]:
     document, file = kernel.document, kernel.file
     parameters, tensors = set(file.parameters), set(file.tensors)
@@ -227,6 +270,11 @@ def _formulas(kernel: Kernel) -> Iterator[tuple[str, Location, Expression]]:
         if isinstance(bound, ErrorBound):
             for key in ("relative", "conditioned", "absolute"):
                 yield "sizes", ("tolerance", name, key), getattr(bound, key)
+    for name, reduction in file.reductions.items():
+        yield "sizes", ("reductions", name, "parts"), reduction.parts
+        yield "sizes", ("reductions", name, "granule"), reduction.granule
+    for index, waiver in enumerate(file.waivers):
+        yield "sizes", ("waivers", index, "when"), waiver.when
 
 
 def check_names(

@@ -8,9 +8,10 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from specforge.spec.domain import DomainField
-from specforge.spec.fields import Formula, Name, Section, Text
+from specforge.spec.fields import Day, Formula, Name, Section, Text
 
 Binding = Literal["compile", "launch"]
+ProfileName = Literal["quick", "ci", "deep"]
 DTypeName = Literal["f32", "f16", "bf16", "i32", "i8", "u8", "u32", "i64"]
 Distribution = Literal["normal", "wide", "tiny", "ties", "constant", "spiky"]
 
@@ -73,6 +74,8 @@ class Launch(Section):
     shared_bytes: Formula = Field(default="0", validate_default=True)
     args: Annotated[list[Formula], Field(min_length=1)]
     """Tensor names, or expressions for scalars, in the order of the entry's signature."""
+    dependent: bool = False
+    """May start before the launch ahead of it has ended, and waits for that in the kernel (`grid_wait`)."""
 
 
 class Work(Section):
@@ -97,10 +100,65 @@ class ErrorBound(Section):
     absolute: Formula = Field(default="0", validate_default=True)
 
 
+class Reduction(Section):
+    """An axis that the result sums over, where the shapes do not show it or do not say enough.
+
+    The checker leaves a part of it out, as a kernel does that drops a split or an expert: that must be rejected.
+    """
+
+    axes: dict[Name, int] = Field(default={})
+    """Input tensors and the axis of each along which it lies; without it, every axis whose size the parameter sets."""
+    parts: Formula = Field(default="16", validate_default=True)
+    """In how many parts a kernel may divide it at most; one of them is left out."""
+    granule: Formula = Field(default="1", validate_default=True)
+    """Elements that belong together, as those that share a scale or a byte."""
+    accumulator: Literal["f32", "f16", "bf16"] = "f32"
+    """What sums are promised to be held in; bf16 is tried and must be rejected where it is f32."""
+    not_summed: Text | None = None
+    """Why nothing is summed along it, although its size is in no output's shape."""
+
+
+class Waiver(Section):
+    """A known wrong result. Only values are waived: never a crash, a race, or memory that is not the kernel's."""
+
+    when: Formula
+    """Selects cases by parameters and tunables."""
+    reason: Text
+    until: Day
+    """The last day on which it holds; from the next on the result is wrong."""
+    output: Name | None = None
+    """Only this output may be wrong; without it, every one."""
+
+
 def _tolerance(value: object) -> object:
     if isinstance(value, str) and value != "exact":
         raise PydanticCustomError("SF204", "a tolerance is `exact`, or a mapping of relative, conditioned and absolute")
     return value
+
+
+class Varies(Section):
+    """Says that the bits of the result may depend on the order of threads, as with floating-point atomics."""
+
+    reason: Text
+
+
+class ProfileFigures(Section):
+    """What a profile of `check` means for this kernel; a figure that is left out is the profile's own."""
+
+    examples: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Fuzzing examples."""
+    seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] | None = None
+    """Wall budget of verifying the kernel."""
+    shrink_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] | None = None
+    """How long a failure may be made smaller, within that budget."""
+
+
+class EquivalentMutant(Section):
+    """A mutant of the template (`specforge mutate`) that no input can tell from the kernel."""
+
+    mutant: Text
+    """Its id, as `specforge mutate` prints it."""
+    reason: Text
 
 
 class KernelFile(Section):
@@ -119,3 +177,11 @@ class KernelFile(Section):
     work: Work
     emulation: Emulation
     tolerance: dict[Name, Annotated[Literal["exact"] | ErrorBound, BeforeValidator(_tolerance)]]
+    reductions: dict[Name, Reduction] = Field(default={})
+    waivers: list[Waiver] = Field(default=[])
+    varies: Varies | None = None
+    """Its reason why two schedules may give different bits; both must still be within tolerance."""
+    profiles: dict[ProfileName, ProfileFigures] = Field(default={})
+    """What `check --profile` does with this kernel."""
+    equivalent_mutants: list[EquivalentMutant] = Field(default=[])
+    """Left out of the mutation score; an entry that names no mutant, or one that is killed, is an error."""

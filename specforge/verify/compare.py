@@ -35,6 +35,10 @@ class OutputError:
     total: int
     unwritten: int
     """Wrong elements that still hold the poison written before the launch."""
+    place: str = ""
+    """The worst element by the names of its axes: `out[batch=0, q_heads=3]`."""
+    row_axes: tuple[str, ...] = ()
+    """What names a row."""
 
     @property
     def passed(self) -> bool:
@@ -42,8 +46,8 @@ class OutputError:
         return self.ratio <= 1
 
     def __str__(self) -> str:
-        """One clause for people: the worst element, both values, how many rows."""
-        where = f"{self.output}[{', '.join(map(str, self.index))}]"
+        """One clause for people: the worst element, both values, the error and what is allowed, how many rows."""
+        where = self.place or f"{self.output}[{', '.join(map(str, self.index))}]"
         got, want = _pair(self.got, self.want)
         if self.passed:
             return f"{self.output}: within tolerance, at worst {self.ratio:.2g} of it at {where}"
@@ -54,14 +58,18 @@ class OutputError:
         elif self.allowed == 0:
             found = f"{where} is {got}, the reference says {want}: they must be equal"
         else:
-            found = f"{where} is {got}, the reference says {want}: {_times(self.ratio)} the tolerance"
+            error = f"off by {abs(self.got - self.want):.3g} where {self.allowed:.3g} is allowed"
+            found = f"{where} is {got}, the reference says {want}: {error}, {_times(self.ratio)} the tolerance"
         never = f", {self.unwritten:,} elements never written" if 0 < self.unwritten < self.wrong else ""
         rows = (
-            f"{self.wrong_rows:,} of {self.total_rows:,} rows wrong"
+            f"{self.wrong_rows:,} of {self.total_rows:,} rows{self._of()} wrong"
             if self.total_rows > 1
             else f"{self.wrong:,} of {self.total:,} elements wrong"
         )
         return f"{found}; {rows}{never}"
+
+    def _of(self) -> str:
+        return f" ({', '.join(self.row_axes)})" if self.row_axes else ""
 
 
 def _pair(got: float, want: float) -> tuple[str, str]:
@@ -87,15 +95,9 @@ def _judge(plan: Plan, buffer: BufferPlan, stored: Array, reference: Mapping[str
     if stored.shape != buffer.shape:
         raise ValueError(f"{buffer.name} has shape {stored.shape}, planned {buffer.shape}")
     got, want = widen(stored), reference[buffer.name]
-    tolerance = plan.tolerances[buffer.name]
-    if tolerance.exact:
-        allowed = np.zeros(buffer.shape)
-        ratios = np.where(got == want, 0.0, np.inf)
-    else:
-        allowed = tolerance.relative * np.abs(want) + tolerance.absolute
-        if tolerance.conditioned:
-            allowed = allowed + tolerance.conditioned * reference[f"{buffer.name}_magnitude"]
-        ratios = _ratios(got, want, allowed)
+    allowed = allowance(plan, buffer, reference)
+    exact = plan.tolerances[buffer.name].exact
+    ratios = np.where(got == want, 0.0, np.inf) if exact else _ratios(got, want, allowed)
     wrong = ratios > 1
     wrong_count = int(np.count_nonzero(wrong))
     worst = tuple(int(place) for place in np.unravel_index(int(np.argmax(ratios)), buffer.shape))
@@ -114,7 +116,27 @@ def _judge(plan: Plan, buffer: BufferPlan, stored: Array, reference: Mapping[str
         wrong=wrong_count,
         total=stored.size,
         unwritten=int(np.count_nonzero(wrong & _poisoned(stored))) if wrong_count else 0,
+        place=buffer.at(worst),
+        row_axes=tuple(buffer.axes[axis] for axis in buffer.rows) if buffer.axes else (),
     )
+
+
+def allowance(plan: Plan, buffer: BufferPlan, reference: Mapping[str, Array]) -> Array:
+    """What each element of an output may err by: zeros where it is exact."""
+    return sum(terms(plan, buffer, reference).values(), start=np.zeros(buffer.shape))
+
+
+def terms(plan: Plan, buffer: BufferPlan, reference: Mapping[str, Array]) -> dict[str, Array]:
+    """The tolerance of each element, term by term, by the key of kernel.yaml; those that are zero are left out."""
+    tolerance = plan.tolerances[buffer.name]
+    found = {}
+    if tolerance.relative:
+        found["relative"] = tolerance.relative * np.abs(reference[buffer.name])
+    if tolerance.conditioned:
+        found["conditioned"] = tolerance.conditioned * reference[f"{buffer.name}_magnitude"]
+    if tolerance.absolute:
+        found["absolute"] = np.full(buffer.shape, tolerance.absolute)
+    return found
 
 
 def _ratios(got: Array, want: Array, allowed: Array) -> Array:

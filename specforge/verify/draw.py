@@ -16,7 +16,7 @@ from typing import Any
 from specforge.expressions import Scalar
 from specforge.spec.domain import Domain
 from specforge.spec.interface import Kernel
-from specforge.verify.example import Example
+from specforge.verify.example import SEEDS, Example
 
 Number = Callable[[int], int]
 """`number(n)` draws a whole number from 0 to n, both included."""
@@ -26,7 +26,6 @@ Cell = tuple[Any, ...]
 
 OFFSETS = (0, 0, 0, 16, 32, 48, 64, 128, 240)
 SCHEDULES = 1 << 16
-SEEDS = 1 << 32
 SHARES = (256,) * 16 + (64,) * 14 + (16,) * 8 + (4, 1)
 """The cap of an example is the whole cap divided by one of these."""
 RANKS = 1 << 40
@@ -86,9 +85,11 @@ class Drawer:
             ({**least, name: max(parameter.domain.edges(), key=_order)}, name)
             for name, parameter in self._launch.items()
         ]
+        order = self.kernel.file.parameters
         return [
-            (index, Example({key: case[key] for key in self.kernel.file.parameters}, self._compiled(case, index)), name)
-            for case, name in found
+            # A seed for each, so that no two begin with the same bytes.
+            (index, Example({key: case[key] for key in order}, self._compiled(case, index), seed=place), name)
+            for place, (case, name) in enumerate(found)
             if self._holds(case, None) and self.cost(case, self.variants[index]) <= self.cap
         ]
 

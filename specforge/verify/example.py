@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from specforge.expressions import Scalar
 from specforge.spec.geometry import Plan, plan, resolve_tunables
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 RESERVED = ("parameters", "values", "seed", "schedule", "offset")
 """Keys of a row that name no parameter; a parameter of such a name stands under `parameters`."""
+NATURAL = 0
+"""The schedule of blocks, warps and lanes in ascending order; 1 is the reverse of it, any other is shuffled."""
+SEEDS = 1 << 32
+"""Seeds of values are drawn below this."""
+FRESH = 0x9E3779B1
+"""Added to a seed for values drawn anew: odd, so that no seed comes back before all others did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,10 @@ class Example:
             f"{key}: {number}" for key, number in (("schedule", self.schedule), ("offset", self.offset)) if number
         ]
         return "{" + ", ".join(parts) + "}"
+
+    def inputs_row(self) -> str:
+        """The row of what decides the values that a kernel sees: without the schedule and the offset."""
+        return replace(self, schedule=NATURAL, offset=0).to_row()
 
     def command(self, spec: str, kernel: str, backend: str = "emulator") -> str:
         """The shell command that runs this example alone."""
@@ -82,6 +92,8 @@ class ExampleResult:
     failure: str | None = None
     """One sentence: what, where, both values."""
     errors: tuple[OutputError, ...] = ()
+    example: Example | None = None
+    """The example that failed, where it is not the one that was asked for but one run after it (see `run_example`)."""
 
     @property
     def passed(self) -> bool:
@@ -92,6 +104,18 @@ class ExampleResult:
     def ratio(self) -> float:
         """The largest error as a multiple of the tolerance; 0 where nothing was compared."""
         return max((error.ratio for error in self.errors), default=0.0)
+
+
+class Task(NamedTuple):
+    """An example to run with the path of its binary, and what to run after it in the same process."""
+
+    case: Plan
+    binary: str
+    example: Example
+    rounds: int = 0
+    """0: nothing more. Else the same inputs under another schedule, then so many times fresh values."""
+    varies: bool = False
+    """Whether the result may depend on the schedule, as kernel.yaml says."""
 
 
 def draw_inputs(case: Plan, example: Example, names: Collection[str] | None = None) -> dict[str, Array]:
@@ -110,28 +134,69 @@ def draw_inputs(case: Plan, example: Example, names: Collection[str] | None = No
     }
 
 
-def run_example(runner: Runner, payload: tuple[Plan, str, Example]) -> ExampleResult:
-    """Run one example and compare it with the reference; a task for a worker.
+def run_example(runner: Runner, payload: tuple[Any, ...]) -> ExampleResult:
+    """Run one example (a `Task`) and compare it with the reference; a task for a worker.
+
+    With rounds, it is run again: first under another schedule, where the outputs must be equal bit for bit unless the
+    kernel varies, and within tolerance if it does. These two launches have the same inputs, as only then nothing but
+    the schedule can make a difference. After them come launches of values drawn anew, in the same memory at the same
+    addresses, by the same loaded binary: what a kernel kept by address, or knows by counting its launches, is wrong
+    there. Memory is filled afresh for every launch.
 
     Raises SpecForgeError where the reference fails, and passes a KernelFault on only where it has ruined the process.
     """
+    from specforge.verify.reference import call_reference
+    from specforge.verify.schedule import difference, partner
+
+    task = Task(*payload)
+    example = task.example
+    inputs = draw_inputs(task.case, example)
+    want = call_reference(task.case, inputs)
+    result, first = _launch(runner, task, example, inputs, want)
+    if not result.passed or not task.rounds:
+        return result
+    assert first is not None
+    other = replace(example, schedule=partner(example.schedule))
+    again, second = _launch(runner, task, other, inputs, want)
+    on_card = runner.name.startswith("cuda")
+    if not again.passed:
+        other = example if on_card else other
+        before = "the run before it" if on_card else f"schedule {example.schedule}"
+        return replace(again, failure=f"{again.failure}; {before} gives the right result", example=other)
+    assert second is not None
+    if not task.varies:
+        runs = [(example.schedule, first), (other.schedule, second)]
+        (low, one), (high, two) = runs if on_card else sorted(runs, key=lambda run: run[0])
+        where = ("in one run", "in the next") if on_card else (f"under schedule {low}", f"under schedule {high}")
+        found = difference(task.case, one, two, where)
+        if found is not None:
+            return ExampleResult("fault", f"schedule: {found}", result.errors)
+    for turn in range(1, task.rounds + 1):
+        fresh = replace(example, seed=(example.seed + turn * FRESH) % SEEDS)
+        inputs = draw_inputs(task.case, fresh)
+        again, _ = _launch(runner, task, fresh, inputs, call_reference(task.case, inputs))
+        if not again.passed:
+            return replace(again, example=fresh)
+    return result
+
+
+def _launch(
+    runner: Runner, task: Task, example: Example, inputs: dict[str, Array], want: Mapping[str, Array]
+) -> tuple[ExampleResult, dict[str, Array] | None]:
+    """One launch group, judged; with its outputs where there are any."""
     from specforge.backend.runner import KernelFault
     from specforge.verify.compare import judge
-    from specforge.verify.reference import call_reference
 
-    case, binary, example = payload
-    inputs = draw_inputs(case, example)
-    want = call_reference(case, inputs)
     try:
-        execution = runner.run(case, binary, inputs, schedule=example.schedule, offset=example.offset)
+        execution = runner.run(task.case, task.binary, inputs, schedule=example.schedule, offset=example.offset)
     except KernelFault as fault:
         if fault.poisoned:
             raise
-        return ExampleResult("fault", str(fault))
-    errors = judge(case, execution.outputs, want)
+        return ExampleResult("fault", str(fault)), None
+    errors = judge(task.case, execution.outputs, want)
     if execution.violations:
-        return ExampleResult("violation", "; ".join(execution.violations), errors)
+        return ExampleResult("violation", "; ".join(execution.violations), errors), None
     wrong = [error for error in errors if not error.passed]
     if wrong:
-        return ExampleResult("wrong", "; ".join(map(str, wrong)), errors)
-    return ExampleResult("ok", None, errors)
+        return ExampleResult("wrong", "; ".join(map(str, wrong)), errors), None
+    return ExampleResult("ok", None, errors), execution.outputs

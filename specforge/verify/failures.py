@@ -1,10 +1,15 @@
-"""Failing examples, kept by kernel and replayed before anything new is tried."""
+"""Failing examples, kept by kernel and replayed before anything new is tried.
+
+A file is made for version control: one YAML list, a row a line, sorted, so that two branches merge; comments, whether
+on a row's own line or above it, stay with the row. A row that is worth keeping moves into `examples.yaml` beside
+kernel.yaml as it stands (`verify/committed.py`).
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from specforge.diagnostics import SpecForgeError
@@ -12,8 +17,8 @@ from specforge.spec.interface import Kernel
 from specforge.verify.example import Example
 from specforge.verify.row import parse_row
 
-KEPT = 32
-"""Rows kept per kernel, the newest first."""
+KEPT = 256
+"""Rows kept per kernel; beyond that, known ones make room for new ones, the last in order first."""
 
 
 def failures_path(state: Path, identity: str) -> Path:
@@ -22,49 +27,60 @@ def failures_path(state: Path, identity: str) -> Path:
 
 
 def load_failures(kernel: Kernel, state: Path) -> tuple[Example, ...]:
-    """Rows that failed before, newest first; rows that the kernel's present interface no longer admits are left out."""
-    found = []
-    for row in _rows(failures_path(state, kernel.identity)):
-        try:
-            found.append(parse_row(row, kernel))
-        except SpecForgeError:
-            continue  # the kernel's parameters have changed since: the row names no case any more
-    return tuple(found)
+    """Rows that failed before, in the file's order; rows that the kernel no longer admits are left out."""
+    return tuple(example for example, _ in _read(kernel, state)[0].values())
 
 
 def update_failures(
     kernel: Kernel, state: Path, failed: Iterable[Example] = (), repaired: Iterable[Example] = ()
 ) -> None:
-    """Put new failing examples first, drop those that pass again; the file appears whole and goes with its last row."""
+    """Add new failing examples, drop those that pass again; the file appears whole and goes with its last row."""
     path = failures_path(state, kernel.identity)
-    gone = {example.to_row() for example in repaired}
-    known = [example.to_row() for example in load_failures(kernel, state)]
-    rows = [row for row in dict.fromkeys([*(example.to_row() for example in failed), *known]) if row not in gone][:KEPT]
-    if rows == _rows(path):
-        return
-    if rows:
-        _write(path, kernel.identity, rows)
-    else:
+    rows, rest = _read(kernel, state)
+    for example in repaired:
+        rows.pop(example.to_row(), None)
+    new = {row: (example, f"- {row}\n") for example in failed if (row := example.to_row()) not in rows}
+    new = dict(list(new.items())[:KEPT])
+    kept = new | dict(sorted(rows.items())[: KEPT - len(new)])
+    if not kept:
         path.unlink(missing_ok=True)
+        return
+    text = "".join((*_header(kernel), *(lines for _, (_, lines) in sorted(kept.items())), rest))
+    if not path.is_file() or path.read_bytes() != text.encode():
+        _write(path, text)
 
 
-def _rows(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, UnicodeDecodeError):
-        return []
-    return [line.removeprefix("- ") for line in lines if line.startswith("- ")]
-
-
-def _write(path: Path, identity: str, rows: Sequence[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(
-        (
-            f"# Failing examples of {identity}, newest first; replayed by `specforge check` before new ones are drawn.",
-            *(f"- {row}" for row in rows),
-            "",
-        )
+def _header(kernel: Kernel) -> tuple[str, str]:
+    return (
+        f"# Failing examples of {kernel.identity}: replayed before new ones are drawn, dropped once they pass.\n",
+        "# To keep one for good, move its line into examples.yaml beside kernel.yaml.\n",
     )
+
+
+def _read(kernel: Kernel, state: Path) -> tuple[dict[str, tuple[Example, str]], str]:
+    """Each row with its lines, comments above it included; and the comment below the last one."""
+    try:
+        lines = failures_path(state, kernel.identity).read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return {}, ""
+    rows: dict[str, tuple[Example, str]] = {}
+    above = ""
+    for line in (f"{line}\n" for line in lines if f"{line}\n" not in _header(kernel)):
+        if not line.strip() or line.startswith("#"):
+            above += line
+        elif line.startswith("- "):
+            try:
+                example = parse_row(line[2:].partition(" #")[0], kernel)
+            except SpecForgeError:
+                pass  # the kernel's parameters have changed since: the row names no case any more
+            else:
+                rows.setdefault(example.to_row(), (example, above + line))
+            above = ""
+    return rows, above
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:

@@ -20,8 +20,11 @@ LIMITS = {"seed": 2**63 - 1, "schedule": 2**32 - 1, "offset": 240}
 """The largest value of each number of a row; the least is 0."""
 
 
-def parse_row(text: str, kernel: Kernel, source: Path = Path("--case")) -> Example:
-    """Read a row such as `{batch: 1, context: 17, dtype: bf16, seed: 3}`.
+CASE = Position(Path("--case"))
+
+
+def parse_row(text: str, kernel: Kernel, source: Position = CASE) -> Example:
+    """Read a row such as `{batch: 1, context: 17, dtype: bf16, seed: 3}`, which begins at `source`.
 
     Every parameter is required; tunables, `values`, `seed`, `schedule` and `offset` have defaults. All faults are
     raised together, each with its column and the nearest valid name.
@@ -42,7 +45,7 @@ def parse_row(text: str, kernel: Kernel, source: Path = Path("--case")) -> Examp
             Diagnostic(
                 "SF403",
                 f"the case leaves {', '.join(missing)} unbound",
-                Position(source),
+                source,
                 hint="a case binds every parameter of the kernel",
             )
         )
@@ -54,7 +57,7 @@ def parse_row(text: str, kernel: Kernel, source: Path = Path("--case")) -> Examp
     return Example(parameters, tunables, values, **numbers)
 
 
-def _parse(text: str, source: Path) -> CommentedMap:
+def _parse(text: str, source: Position) -> CommentedMap:
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -63,29 +66,33 @@ def _parse(text: str, source: Path) -> CommentedMap:
         row = YAML(typ="rt").load(text)
     except (YAMLError, ValueError, RecursionError) as error:
         mark = (error.problem_mark or error.context_mark) if isinstance(error, MarkedYAMLError) else None
-        position = Position(source, mark.line + 1, mark.column + 1) if mark else Position(source)
+        position = _moved(source, mark.line, mark.column) if mark else source
         raise fail(
             "SF101", "the case is not valid YAML", position, value=text, hint="write it like {batch: 1, context: 17}"
         ) from None
     if "&" in text or "*" in text or "<<" in text:
-        raise fail("SF105", "anchors, aliases and merge keys are not used here", Position(source), value=text)
+        raise fail("SF105", "anchors, aliases and merge keys are not used here", source, value=text)
     if not isinstance(row, CommentedMap):
         raise fail(
             "SF106",
             "a case is a mapping of parameters to values",
-            Position(source),
+            source,
             value=text,
             hint="write it like {batch: 1, context: 17}",
         )
     return row
 
 
-def _at(node: Any, key: object, source: Path) -> Position:  # noqa: ANN401 - ruamel's mapping, or one inside it
-    line, column = node.lc.key(key)
-    return Position(source, line + 1, column + 1)
+def _at(node: Any, key: object, source: Position) -> Position:  # noqa: ANN401 - ruamel's mapping, or one inside it
+    return _moved(source, *node.lc.key(key))
 
 
-def _split(row: CommentedMap, source: Path) -> tuple[dict[str, Any], dict[str, Position]]:
+def _moved(start: Position, line: int, column: int) -> Position:
+    """A place in the row, counted from 0, as a place in its file."""
+    return Position(start.file, start.line + line, column + (start.column if line == 0 else 1))
+
+
+def _split(row: CommentedMap, source: Position) -> tuple[dict[str, Any], dict[str, Position]]:
     """Parameters and tunables, whether they stand at the top or under `parameters`."""
     nested = row.get("parameters", {})
     if not isinstance(nested, Mapping):
@@ -138,7 +145,7 @@ def _plain(value: object) -> Scalar | None:
     return None
 
 
-def _values(kernel: Kernel, row: CommentedMap, source: Path, found: list[Diagnostic]) -> dict[str, str]:
+def _values(kernel: Kernel, row: CommentedMap, source: Position, found: list[Diagnostic]) -> dict[str, str]:
     given = row.get("values", {})
     if not isinstance(given, Mapping):
         found.append(
@@ -176,7 +183,7 @@ def _values(kernel: Kernel, row: CommentedMap, source: Path, found: list[Diagnos
     return {name: chosen[name] for name in kernel.inputs() if name in chosen}
 
 
-def _number(row: CommentedMap, key: str, source: Path, found: list[Diagnostic]) -> int:
+def _number(row: CommentedMap, key: str, source: Position, found: list[Diagnostic]) -> int:
     value = row.get(key, 0)
     step = 16 if key == "offset" else 1
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LIMITS[key] or value % step:
@@ -188,13 +195,11 @@ def _number(row: CommentedMap, key: str, source: Path, found: list[Diagnostic]) 
     return int(value)
 
 
-def _check_constraints(kernel: Kernel, parameters: Mapping[str, Scalar], source: Path, text: str) -> None:
+def _check_constraints(kernel: Kernel, parameters: Mapping[str, Scalar], source: Position, text: str) -> None:
     for constraint in kernel.file.constraints:
         try:
             holds = constraint.that.truth(parameters)
         except ExpressionError as error:
-            raise fail(error.code, error.message, Position(source), value=constraint.that.text) from None
+            raise fail(error.code, error.message, source, value=constraint.that.text) from None
         if not holds:
-            raise fail(
-                "SF409", f"the case violates `{constraint.that}`: {constraint.reason}", Position(source), value=text
-            )
+            raise fail("SF409", f"the case violates `{constraint.that}`: {constraint.reason}", source, value=text)

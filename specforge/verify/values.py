@@ -64,9 +64,10 @@ def _tiny(count: int, _element: DType, rng: np.random.Generator) -> Array:
 
 
 def _ties(count: int, _element: DType, rng: np.random.Generator) -> Array:
-    """Two to four distinct multiples of a quarter, exact in every type."""
+    """Two to four distinct multiples of a quarter, exact in every type; a zero is of either sign, which ties too."""
     levels = rng.choice(np.arange(-8, 9, dtype=np.float32) / 4, size=int(rng.integers(2, 5)), replace=False)
-    return levels[rng.integers(0, len(levels), count)]
+    drawn = levels[rng.integers(0, len(levels), count)]
+    return np.where((drawn == 0) & (rng.random(count) < 0.5), np.float32(-0.0), drawn)
 
 
 def _constant(count: int, _element: DType, rng: np.random.Generator) -> Array:

@@ -12,6 +12,7 @@ from cuda.pathfinder import find_nvidia_header_directory
 from specforge.backend.buffers import GUARD
 from specforge.backend.emulated import STACKS, EmulatorRunner
 from specforge.backend.emulator.compile import compile_host, find_host_compiler
+from specforge.backend.emulator.sanitize import Sanitize
 from specforge.backend.runner import Execution, KernelFault, Runner
 from specforge.backend.worker import Worker, WorkerCrashed
 from specforge.spec.geometry import BufferPlan, LaunchPlan, Plan, Tolerance
@@ -70,11 +71,25 @@ def run_saxpy(runner: Runner, payload: tuple[Plan, str, int]) -> Execution:
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("emulated")
+    return build(tmp_path_factory.mktemp("emulated"), "off")
+
+
+@pytest.fixture(scope="session")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build(tmp_path_factory.mktemp("sanitized"), "shadow")
+
+
+def build(folder: Path, sanitize: Sanitize) -> str:
     headers = [Path(str(find_nvidia_header_directory(name))) for name in ("cudart", "cccl")]
     compiler = find_host_compiler()
     built = compile_host(
-        SOURCE, ENTRIES, include_dirs=[], cuda_include_dirs=headers, cache_dir=folder, compiler=compiler
+        '#line 1 "saxpy.cu"\n' + SOURCE,
+        ENTRIES,
+        include_dirs=[],
+        cuda_include_dirs=headers,
+        cache_dir=folder,
+        compiler=compiler,
+        sanitize=sanitize,
     )
     return str(built)
 
@@ -186,6 +201,48 @@ def test_a_wild_write_costs_the_process_not_the_run(library: str) -> None:
         with pytest.raises(WorkerCrashed, match="SIGSEGV"):
             worker.call(run_saxpy, (saxpy(8, "wild"), library, 8), timeout=20)
         assert worker.call(run_saxpy, (saxpy(8), library, 8), timeout=20).violations == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind", "text"),
+    [
+        ("past_end", "bounds", "thread (37, 0, 0): writes 4 bytes, 0 bytes past the end of `out` (4,000 bytes, as"),
+        ("before_start", "bounds", "thread (0, 0, 0): writes 4 bytes, 8 bytes before the start of `out` (4,000 bytes,"),
+        ("changes_input", "read-only", "thread (5, 0, 0): writes 4 bytes at element 5 of `x`, an input (saxpy.cu:7)"),
+        ("wild", "bounds", "in no buffer"),
+        ("hangs", "deadlock", "no thread of the block can go on"),
+    ],
+)
+def test_a_sanitized_kernel_is_stopped_where_it_goes_wrong(
+    runner: EmulatorRunner, sanitized: str, entry: str, kind: str, text: str
+) -> None:
+    with pytest.raises(KernelFault) as caught:
+        runner.run(saxpy(1000, entry), sanitized, draw(1000))
+    assert caught.value.kind == kind
+    assert text in caught.value.message
+    assert not caught.value.poisoned
+
+
+@pytest.mark.parametrize("offset", [0, 16, 240])
+@pytest.mark.parametrize("n", [1, 63, 64, 1000])
+def test_a_sanitized_kernel_computes_the_same(
+    runner: EmulatorRunner, library: str, sanitized: str, n: int, offset: int
+) -> None:
+    first = LaunchPlan("through_scratch", (-(-n // 64), 1, 1), (64, 1, 1), 0, ("x", "scratch", n))
+    second = LaunchPlan("saxpy", (-(-n // 64), 1, 1), (64, 1, 1), 0, ("scratch", "y", "out", 2.0, n))
+    plan = plan_of(first, second, n=n, scratch=True)
+    results = [runner.run(plan, path, draw(n), schedule=3, offset=offset) for path in (library, sanitized)]
+    np.testing.assert_array_equal(results[0].outputs["out"], results[1].outputs["out"])
+    assert results[1].violations == ()
+
+
+def test_scratch_of_an_earlier_run_was_not_written(runner: EmulatorRunner, sanitized: str) -> None:
+    first = LaunchPlan("through_scratch", (16, 1, 1), (64, 1, 1), 0, ("x", "scratch", 1000))
+    reads = LaunchPlan("saxpy", (16, 1, 1), (64, 1, 1), 0, ("scratch", "y", "out", 3.0, 1000))
+    runner.run(plan_of(first, reads, n=1000, scratch=True), sanitized, draw(1000))
+    with pytest.raises(KernelFault, match="element 0 of `scratch`, which nothing has written") as caught:
+        runner.run(plan_of(reads, n=1000, scratch=True), sanitized, draw(1000))
+    assert caught.value.kind == "uninitialised"
 
 
 def test_many_modules_are_kept(library: str, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_wrong_result_wins_over_a_missed_target(demo: Callable, specforge: Cal
     ("line", "named"),
     [
         ("if (threadIdx.x == 0) __syncthreads(); else if (threadIdx.x < 32) __syncwarp();", "deadlock"),
-        ("*reinterpret_cast<volatile int*>(16) = i;", "illegal memory access"),
+        ("*reinterpret_cast<volatile int*>(16) = i;", "bounds: silu"),
         ("while (*reinterpret_cast<volatile int*>(&count) >= 0) {}", "hang"),
         ("__trap();", "trap"),
     ],
@@ -166,7 +166,7 @@ def test_a_single_example_is_replayed(demo: Callable, specforge: Callable) -> No
     plant("if (i >= count) return", "if (i >= count - 1) return")
     ended = specforge("check", str(spec), "--until", "verify", "--only", "silu", "--case", row)
     assert ended.status == 3
-    assert "y[1, 4] was never written" in ended.text
+    assert "y[rows=1, columns=4] was never written" in ended.text
     misspelt = specforge("check", str(spec), "--until", "verify", "--case", "{row: 2, columns: 5, dtype: bf16}")
     assert misspelt.status == 2
     assert "did you mean 'rows'?" in misspelt.errors

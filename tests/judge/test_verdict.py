@@ -341,3 +341,27 @@ def test_one_status_wins_whatever_the_order(statuses):
 
 def test_of_no_status_nothing_was_selected():
     assert first_of([]) is Status.EMPTY
+
+
+# --- waivers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "missing", "verdict"),
+    [
+        (FAST, {}, Verdict.KNOWN_MISS),
+        (SLOW, {}, Verdict.MISSED),
+        (NEAR, {}, Verdict.INCONCLUSIVE),
+        (None, {}, Verdict.UNMEASURED),
+        (None, {"*": "known since May"}, Verdict.KNOWN_MISS),
+    ],
+)
+def test_a_waived_case_never_meets_a_target(value, missing, verdict):
+    judgement = one(target(), evidence(value=value, missing=missing, waived="known since May"))
+    assert judgement.verdict is verdict
+    assert (judgement.reason == "known since May") == (verdict is Verdict.KNOWN_MISS)
+
+
+def test_a_fault_of_a_waived_case_counts():
+    assert one(target(), evidence(value=FAST, fault="a race", waived="known")).verdict is Verdict.ERROR
+    assert one(target(), evidence(value=FAST, wrong="outside", waived="known")).verdict is Verdict.WRONG

@@ -24,7 +24,7 @@ from specforge.spec.document import MAX_BYTES, Document, load_document, read_tex
 from specforge.spec.strict import MAX_NESTING, MAX_NODES
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = sorted([*ROOT.glob("specs/**/*.yaml"), *ROOT.glob("kernels/**/*.yaml")])
+SHIPPED = sorted([*ROOT.glob("specs/**/*.yaml"), *ROOT.glob("kernels/**/kernel.yaml")])
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from specforge.diagnostics import Diagnostic, SpecForgeError
-from specforge.roots import search_roots
-from specforge.spec.interface import find_kernel, list_kernels
+from specforge.roots import search_roots, shipped
+from specforge.spec.interface import find_kernel, list_kernels, load_kernel
 
 ROOT = Path(__file__).parents[2]
 
@@ -186,3 +187,29 @@ def test_hints_name_what_is_valid(files):
     (fault,) = kernel_faults(files)
     assert fault.hint.startswith("did you mean 'dtype'? valid here: ")
     assert "bf16" in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("section", "code", "said"),
+    [
+        ("reductions:\n  contxt: {parts: 4}\n", "SF201", "'contxt' is no parameter"),
+        ("reductions:\n  sum: {axes: {out: 0}}\n", "SF201", "'out' is no input"),
+        ("reductions:\n  sum: {axes: {q: 9}}\n", "SF203", "'q' has no axis 9"),
+        ("reductions:\n  context: {parts: splitz}\n", "SF303", "splitz"),
+        ('waivers:\n  - {when: "contxt == 1", reason: known, until: 2999-01-01}\n', "SF303", "contxt"),
+        ('waivers:\n  - {when: "context == 1", reason: known, until: 2999-01-01, output: q}\n', "SF201", "no output"),
+    ],
+)
+def test_reductions_and_waivers_are_checked(tmp_path, section, code, said):
+    source = shipped() / "kernels" / "attention" / "flash_decode"
+    folder = tmp_path / "kernels" / "attention" / "flash_decode"
+    shutil.copytree(source, folder)
+    text = (folder / "kernel.yaml").read_text()
+    text = text[: text.index("reductions:")]
+    (folder / "kernel.yaml").write_text(text + section)
+    with pytest.raises(SpecForgeError) as raised:
+        load_kernel(folder / "kernel.yaml", "attention/flash_decode", (tmp_path, shipped()))
+    (found,) = raised.value.diagnostics
+    assert found.code == code
+    assert said in found.message
+    assert found.position.line > text.count("\n")

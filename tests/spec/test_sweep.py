@@ -240,13 +240,13 @@ def test_several_faults_of_a_sweep_come_together(files, sweep):
 
 def test_thousands_of_faults_are_told_in_time_and_not_all(files, sweep):
     sweep("matrix: {rows: 2000..11000}")
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(files.faults()) == 20
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_the_largest_sweep_is_expanded_in_time(files, sweep):
     sweep("matrix: {rows: 1..1024, width: [32, 64], dtype: [f32, bf16], flip: [false, true]}", "{}")
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(files.load().benchmark("scale").cases) == 8192 <= MAX_CASES
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

@@ -110,6 +110,9 @@ class InProcess:
         assert timeout > 0
         return task(self.runner, payload)
 
+    def restart(self):
+        """Nothing to end."""
+
 
 @pytest.fixture
 def blend_runner() -> type[BlendRunner]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,7 +52,10 @@ def test_the_worst_element_and_the_wrong_rows() -> None:
     error = compare(got, WANT, Tolerance(False, absolute=0.1))
     assert (error.index, error.row, error.got, error.want) == ((1, 2), (1,), 10.0, 7.0)
     assert (error.wrong, error.total, error.wrong_rows, error.total_rows) == (3, 12, 2, 3)
-    assert str(error) == "out[1, 2] is 10, the reference says 7: 30x the tolerance; 2 of 3 rows wrong"
+    assert (
+        str(error)
+        == "out[1, 2] is 10, the reference says 7: off by 3 where 0.1 is allowed, 30x the tolerance; 2 of 3 rows wrong"
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -128,3 +132,17 @@ def test_agrees_with_the_definition(difference: np.ndarray, relative: float, abs
     allowed = relative * np.abs(WANT) + absolute
     assert error.passed == bool((apart <= allowed).all())
     assert error.wrong == int((apart > allowed).sum())
+
+
+def test_the_worst_is_named_by_its_axes() -> None:
+    named = planned((2, 3, 4), "f32", Tolerance(False, relative=0.1), rows=(0, 1)).buffers[0]
+    named = replace(named, axes=("batch", "q_heads", "head_dim"))
+    want = np.full((2, 3, 4), 8.0)
+    got = want.astype(np.float32)
+    got[1, 2, 3] = 10
+    plan = Plan("toy/none", "r.py", {}, {}, (named,), (), 1.0, 1.0, 1.0, {"out": Tolerance(False, relative=0.1)})
+    (error,) = judge(plan, {"out": got}, {"out": want})
+    assert str(error) == (
+        "out[batch=1, q_heads=2, head_dim=3] is 10, the reference says 8: off by 2 where 0.8 is allowed, "
+        "2.5x the tolerance; 1 of 6 rows (batch, q_heads) wrong"
+    )

@@ -29,8 +29,11 @@ def worker() -> Iterator[Worker]:
 def search(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, worker: Worker) -> Callable[..., FuzzReport]:
     cache = tmp_path_factory.getbasetemp() / "emulated"
 
-    def run(old: str = "", new: str = "", **options) -> FuzzReport:
-        kernel = planted(tmp_path, old, new)
+    def run(old: str = "", new: str = "", ahead: str = "", kept: bool = False, **options) -> FuzzReport:
+        kernel = find_kernel("moe/router_topk", (tmp_path, shipped())) if kept else planted(tmp_path, old, new)
+        if ahead:
+            text = kernel.template.read_text()
+            kernel.template.write_text(text.replace('extern "C"', f'{ahead}\nextern "C"', 1))
         source = render(kernel, VARIANT).text
         library = compile_host(
             source,
@@ -80,3 +83,52 @@ def test_planted_faults(search, old: str, new: str, kind: str, sentence: str) ->
     assert report.failure.result.kind == kind, report.failure.result
     assert sentence in report.failure.result.failure
     assert report.failure.example.parameters["tokens"] <= 5
+
+
+MEMO = """\
+__device__ bool known;
+__device__ float first;
+__device__ float remember(float fresh) {
+  if (!known) first = fresh;
+  known = true;
+  return first;
+}
+"""
+COUNT = """\
+__device__ int launches;
+__device__ float remember(float fresh) { return ++launches > 3 ? 0.5f * fresh : fresh; }
+"""
+BY_ADDRESS = """\
+__device__ const void* seen;
+__device__ float first;
+__device__ float remember_at(const void* where, float fresh) {
+  if (seen != where) first = fresh;
+  seen = where;
+  return first;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("ahead", "call"),
+    [
+        (MEMO, "remember(weight / total)"),
+        (COUNT, "remember(weight / total)"),
+        (BY_ADDRESS, "remember_at(logits, weight / total)"),
+    ],
+    ids=["memo", "launch count", "by address"],
+)
+def test_what_a_device_global_keeps_is_found_and_replayed(search, worker: Worker, ahead: str, call: str) -> None:
+    """The module stays loaded and the buffers stay where they are; the failing row fails in a fresh process, too."""
+    call = f"(lane + token == 0 ? {call} : weight / total)"
+    report = search("= weight / total;", f"= {call};", ahead)
+    assert report.failure is not None
+    assert report.failure.result.kind == "wrong"
+    assert report.failure.result.failure.endswith(
+        "; right in a fresh process: the kernel keeps something from one launch to the next"
+    )
+    worker.restart()
+    again = search("", "", examples=1, known_failures=[report.failure.example], kept=True)
+    assert again.examples == 1
+    assert again.failure is not None
+    assert "keeps something" in again.failure.result.failure

@@ -21,11 +21,13 @@ class HostCompileError(Exception):
         self.log = log
 
 
-def prebuild(command: list[str], search: list[str], kind: str, folder: Path) -> tuple[list[str], Path]:
+def prebuild(
+    command: list[str], runtime_command: list[str], search: list[str], kind: str, folder: Path
+) -> tuple[list[str], Path]:
     """Compiler arguments that put the precompiled header first, and the runtime's object file.
 
-    Both are built in `folder` if absent: one process builds while others wait, and results appear by rename. Raises
-    HostCompileError when the compiler cannot.
+    `command` compiles kernels, `runtime_command` the runtime. Both are built in `folder` if absent: one process builds
+    while others wait, and results appear by rename. Raises HostCompileError when the compiler cannot.
     """
     header = folder / HEADER
     compiled = folder / (f"{HEADER}.pch" if kind == "clang" else f"{HEADER}.gch")
@@ -36,7 +38,7 @@ def prebuild(command: list[str], search: list[str], kind: str, folder: Path) -> 
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not runtime.exists():
-                _build([*command, *search, "-c", str(RUNTIME / "emulator_runtime.cc")], runtime)
+                _build([*runtime_command, *search, "-c", str(RUNTIME / "emulator_runtime.cc")], runtime)
             if not compiled.exists():
                 header.write_text("#include <specforge_emulator.h>\n", encoding="utf-8")
                 _build([*command, *search, "-x", "c++-header", str(header)], compiled)

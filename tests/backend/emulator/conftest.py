@@ -12,6 +12,7 @@ from cuda.pathfinder import find_nvidia_header_directory
 
 from specforge.backend.emulator.compile import HostCompiler, compile_host, find_host_compiler
 from specforge.backend.emulator.module import EmulatedModule
+from specforge.backend.emulator.sanitize import Sanitize
 
 INCLUDE = Path(__file__).parents[3] / "kernels" / "include"
 COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)] or ["g++"]
@@ -59,9 +60,14 @@ def compiler(request: pytest.FixtureRequest) -> HostCompiler:
     return find_host_compiler(request.param)
 
 
+@pytest.fixture(scope="session", params=["off", "shadow"])
+def sanitize(request: pytest.FixtureRequest) -> Sanitize:
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def build(
-    compiler: HostCompiler, cache_dir: Path, cuda_include_dirs: list[Path]
+    compiler: HostCompiler, sanitize: Sanitize, cache_dir: Path, cuda_include_dirs: list[Path]
 ) -> Callable[[str, Sequence[str]], Kernels]:
     def build(source: str, entries: Sequence[str]) -> Kernels:
         library = compile_host(
@@ -71,6 +77,7 @@ def build(
             cuda_include_dirs=cuda_include_dirs,
             cache_dir=cache_dir,
             compiler=compiler,
+            sanitize=sanitize,
         )
         return Kernels(EmulatedModule(library))
 

@@ -5,6 +5,7 @@
 #ifndef SPECFORGE_EMULATOR_FIBRE_H
 #define SPECFORGE_EMULATOR_FIBRE_H
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -15,9 +16,30 @@ extern "C" __attribute__((visibility("hidden"))) void specforge_emulator_switch(
 
 namespace specforge_emulator {
 
+constexpr size_t canary_bytes = 256;  // behind dynamic shared memory
 constexpr size_t stack_bytes = size_t(128) << 10;
 constexpr unsigned stacks_per_chunk = 32;
 constexpr unsigned maximum_stacks = maximum_threads + stacks_per_chunk;  // one more than threads, rounded up to a chunk
+
+#ifdef SPECFORGE_ADDRESS
+/// Where the compiler notes which of the eight bytes at an address may be touched.
+inline unsigned char* stack_map(uintptr_t address) { return reinterpret_cast<unsigned char*>((address >> 3) + 0x7fff8000); }
+
+/// Gives stacks their part of that map.
+inline bool map_stacks(unsigned char* base, size_t bytes, size_t page) {
+  const auto start = reinterpret_cast<uintptr_t>(stack_map(reinterpret_cast<uintptr_t>(base))) & ~(page - 1);
+  const auto end = reinterpret_cast<uintptr_t>(stack_map(reinterpret_cast<uintptr_t>(base + bytes)));
+  for (uintptr_t at = start; at < end; at += page) {
+    void* const wanted = reinterpret_cast<void*>(at);
+    void* const got = mmap(wanted, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (got != wanted && (got != MAP_FAILED || errno != EEXIST)) return false;  // a page that is there is another stack's
+  }
+  memset(stack_map(reinterpret_cast<uintptr_t>(base)), 0, bytes / 8);
+  return true;
+}
+#else
+inline bool map_stacks(unsigned char*, size_t, size_t) { return true; }
+#endif
 
 /// Stacks with a guard page below each, mapped when first needed and kept between launches.
 struct Stacks {
@@ -35,6 +57,7 @@ struct Stacks {
     void* memory = mmap(nullptr, chunk_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return false;
     auto* base = static_cast<unsigned char*>(memory);
+    if (!map_stacks(base, chunk_bytes, page)) return false;
     for (unsigned i = 0; i < stacks_per_chunk; ++i) {
       if (mprotect(base + i * pitch, page, PROT_NONE) != 0) {
         munmap(memory, chunk_bytes);
@@ -58,7 +81,10 @@ struct Stacks {
   /// After a fault the fibres are abandoned where they stand, and every stack is free again.
   void reset() {
     free_count = 0;
-    for (unsigned i = chunk_count; i-- > 0;) offer(chunks[i]);
+    for (unsigned i = chunk_count; i-- > 0;) {
+      offer(chunks[i]);
+      map_stacks(chunks[i], chunk_bytes, page);
+    }
   }
 
   void release() {

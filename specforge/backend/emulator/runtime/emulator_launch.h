@@ -3,14 +3,15 @@
 #define SPECFORGE_EMULATOR_LAUNCH_H
 
 #include <link.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include <utility>
 
 #include <vector_functions.h>
 
+#include "emulator_copies.h"
 #include "emulator_groups.h"
+#include "emulator_order.h"
 
 extern "C" void* __tls_get_addr(unsigned long* module_and_offset);
 
@@ -18,7 +19,6 @@ namespace specforge_emulator {
 
 constexpr unsigned poison = 0xff;  // NaN in every float format, -1 in every signed integer
 constexpr unsigned canary = 0xa5;
-constexpr size_t canary_bytes = 256;
 constexpr uint64_t maximum_shared_bytes = 227 << 10;
 
 static thread_local unsigned char shared_anchor[16];  // one variable at least, to check the block by
@@ -87,6 +87,8 @@ static void lay_out_threads(const Launch& launch) {
       thread.lane = lane;
       thread.slot = slot;
       thread.flat = flat;
+      thread.packed = flat % launch.block[0] | uint64_t(flat / launch.block[0] % launch.block[1]) << 10 |
+                      uint64_t(flat / launch.block[0] / launch.block[1]) << 20;
       thread.index = make_uint3(flat % launch.block[0], flat / launch.block[0] % launch.block[1], flat / launch.block[0] / launch.block[1]);
       warp.slot_of[lane] = (unsigned char)slot;
     }
@@ -96,6 +98,10 @@ static void lay_out_threads(const Launch& launch) {
 static void begin_block() {
   Block& block = machine.block;
   block.live = block.waiting = block.warps_ready = 0;
+  if (machine.uses_named) memset(machine.named, 0, sizeof machine.named);
+  if (machine.uses_copies)
+    for (Thread& thread : machine.threads) discard_copies(thread);
+  machine.uses_named = machine.uses_copies = false;
   for (unsigned place = 0; place < machine.warp_count; ++place) {
     Warp& warp = machine.warps[place];
     warp.exited = warp.started = warp.barrier = warp.ready = warp.group_count = 0;
@@ -144,12 +150,19 @@ static int run_block() {
   return machine.fault;
 }
 
+static uint64_t packed_extent(const unsigned (&extent)[3], unsigned x_bits, unsigned y_bits) {
+  return extent[0] | uint64_t(extent[1]) << x_bits | uint64_t(extent[2]) << (x_bits + y_bits);
+}
+
 static uint64_t greatest_divisor(uint64_t a, uint64_t b) { return b == 0 ? a : greatest_divisor(b, a % b); }
 
 /// Runs every block of the grid, one after another, until one faults.
 static int run_grid(Launch& launch, unsigned char* dynamic) {
   const SharedBlock shared = find_shared();
   if (shared.address == nullptr) return refuse(launch, "the loader does not say where shared memory is", 0, 0);
+  machine.static_shared = shared.address;
+  machine.static_shared_bytes = shared.bytes;
+  if (!order_launch(launch, shared.address, shared.bytes, dynamic)) return refuse(launch, "no memory to keep track of what the kernel touches", 0, 0);
   const uint64_t count = uint64_t(launch.grid[0]) * launch.grid[1] * launch.grid[2];
   // The i-th block to run is number (i * step + offset) mod count: a permutation when step and count have no common divisor.
   uint64_t state = launch.schedule ^ 0x5bf03635ull, step = 1, offset = 0;
@@ -163,9 +176,12 @@ static int run_grid(Launch& launch, unsigned char* dynamic) {
     const uint64_t number = launch.schedule == 1 ? count - 1 - i : uint64_t(((unsigned __int128)i * step + offset) % count);
     block_index = make_uint3(unsigned(number % launch.grid[0]), unsigned(number / launch.grid[0] % launch.grid[1]),
                              unsigned(number / launch.grid[0] / launch.grid[1]));
+    machine.packed_block = block_index.x | uint64_t(block_index.y) << 31 | uint64_t(block_index.z) << 47;
+    order_block();
     memset(shared.address, poison, shared.bytes);
     memset(dynamic, poison, rounded);
     if (const int fault = run_block()) return fault;
+    if (machine.suspected && machine.suspected_shared) return confirm_suspicion();
     for (size_t byte = 0; byte < canary_bytes; ++byte) {
       if (dynamic[rounded + byte] == canary) continue;
       snprintf(launch.message, sizeof launch.message, "byte %zu of dynamic shared memory was written; the launch gave %llu bytes",
@@ -174,19 +190,21 @@ static int run_grid(Launch& launch, unsigned char* dynamic) {
       return fault_shared;
     }
   }
-  return fault_none;
+  return machine.suspected ? confirm_suspicion() : fault_none;
 }
-
-static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER;  // one launch of a library at a time
 
 int run(Launch* launch, void (*call)(void**), void** arguments, unsigned bound) {
   if (const int fault = check(*launch, bound)) return fault;
   pthread_mutex_lock(&busy);
+  launch->started = 1;
   machine.launch = launch;
+  machine.suspected = false;
   machine.call = call;
   machine.arguments = arguments;
   block_extent = dim3(launch->block[0], launch->block[1], launch->block[2]);
   grid_extent = dim3(launch->grid[0], launch->grid[1], launch->grid[2]);
+  machine.packed_block_extent = packed_extent(launch->block, 11, 11);
+  machine.packed_grid_extent = packed_extent(launch->grid, 31, 16);
   machine.stacks.reset();
   lay_out_threads(*launch);
   // Aligned to 16 and to no more, as a kernel may expect no more.
@@ -201,10 +219,14 @@ int run(Launch* launch, void (*call)(void**), void** arguments, unsigned bound) 
 
 }  // namespace specforge_emulator
 
-/// Gives the stacks back; the next launch maps new ones.
+/// What the library was built to find: `off`, `shadow` or `address`.
+extern "C" __attribute__((visibility("default"))) const char* specforge_emulator_sanitize() { return SPECFORGE_SANITIZE; }
+
+/// Gives the stacks back, and what knows of accesses; the next launch maps new ones.
 extern "C" __attribute__((visibility("default"))) void specforge_emulator_release() {
   pthread_mutex_lock(&specforge_emulator::busy);
   specforge_emulator::machine.stacks.release();
+  specforge_emulator::order_release_memory();
   pthread_mutex_unlock(&specforge_emulator::busy);
 }
 

@@ -12,11 +12,14 @@
 namespace specforge_emulator {
 
 /// One lane's registers of d += a . b.
-struct Fragments {
-  float* d;
+template <typename Sum>
+struct FragmentsOf {
+  Sum* d;
   const unsigned* a;
   const unsigned* b;
 };
+using Fragments = FragmentsOf<float>;
+using ByteFragments = FragmentsOf<int>;
 
 inline float widen_bfloat16(unsigned half) {
   const unsigned bits = half << 16;
@@ -59,6 +62,47 @@ inline void multiply(const uint64_t* fragments) {
       float* const d = reinterpret_cast<const Fragments*>(fragments[m % 8 * 4 + t])->d + m / 8 * 2;
       d[0] += part[0][t * 2];
       d[1] += part[0][t * 2 + 1];
+    }
+  }
+}
+
+/// d += a . b of bytes, 32 products an element, modulo 2^32. A and B: signed or unsigned char.
+template <typename A, typename B>
+inline void multiply_bytes(const uint64_t* fragments) {
+  A a[16][32];
+  B b[32][8];
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    const ByteFragments& own = *reinterpret_cast<const ByteFragments*>(fragments[lane]);
+    const unsigned g = lane / 4, k = lane % 4 * 4;
+    for (unsigned i = 0; i < 4; ++i) {
+      for (unsigned r = 0; r < 4; ++r) a[g + r % 2 * 8][k + r / 2 * 16 + i] = A(own.a[r] >> i * 8);
+      for (unsigned r = 0; r < 2; ++r) b[k + r * 16 + i][g] = B(own.b[r] >> i * 8);
+    }
+  }
+  for (unsigned m = 0; m < 16; ++m) {
+    unsigned sums[8] = {};
+    for (unsigned k = 0; k < 32; ++k)
+      for (unsigned n = 0; n < 8; ++n) sums[n] += unsigned(int(a[m][k]) * int(b[k][n]));
+    for (unsigned n = 0; n < 8; ++n) {
+      int& d = reinterpret_cast<const ByteFragments*>(fragments[m % 8 * 4 + n / 2])->d[m / 8 * 2 + n % 2];
+      d = int(unsigned(d) + sums[n]);
+    }
+  }
+}
+
+/// What a lane loaded of a matrix for ldmatrix, and the words that it gets: one of each matrix.
+struct MatrixRow {
+  unsigned loaded[4], words[4];
+};
+
+/// Lane 8 m + r of `rows`, addresses of MatrixRow, holds row r of matrix m.
+inline void distribute(const uint64_t* rows, unsigned count, bool transposed) {
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    const unsigned g = lane / 4, t = lane % 4;
+    for (unsigned m = 0; m < count; ++m) {
+      const auto word = [&](unsigned row, unsigned place) { return reinterpret_cast<const MatrixRow*>(rows[m * 8 + row])->loaded[place]; };
+      const auto element = [&](unsigned row) { return word(row, g / 2) >> g % 2 * 16 & 0xffff; };
+      reinterpret_cast<MatrixRow*>(rows[lane])->words[m] = transposed ? element(t * 2) | element(t * 2 + 1) << 16 : word(g, t);
     }
   }
 }

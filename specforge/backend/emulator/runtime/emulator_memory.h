@@ -10,6 +10,22 @@
 
 namespace specforge_emulator {
 
+#if !SPECFORGE_OUTSIDE_BODIES
+
+/// An atomic is one access, and none of the kernel's plain ones.
+template <bool may_wait = true, typename T, typename Step>
+inline T update(T* address, Step step) {
+  shadow_atomic(address, sizeof(T), nullptr);
+  T old;
+  raw_copy(&old, address, sizeof(T));
+  const T next = step(old);
+  raw_store(address, &next, sizeof(T));
+  if (may_wait && __builtin_memcmp(&old, &next, sizeof old) == 0) shadow_poll(address, 1, nullptr);
+  return old;
+}
+
+#else
+
 template <bool may_wait = true, typename T, typename Step>
 inline T update(T* address, Step step) {
   const T old = *address;
@@ -18,6 +34,8 @@ inline T update(T* address, Step step) {
   if (may_wait && memcmp(&old, &next, sizeof old) == 0) yield();
   return old;
 }
+
+#endif
 
 }  // namespace specforge_emulator
 
@@ -111,9 +129,15 @@ SPECFORGE_STORE(__stcs)
 SPECFORGE_STORE(__stwt)
 #undef SPECFORGE_STORE
 
-inline void __threadfence() { asm volatile("" ::: "memory"); }
-inline void __threadfence_block() { asm volatile("" ::: "memory"); }
-inline void __threadfence_system() { asm volatile("" ::: "memory"); }
+inline void __threadfence() {
+  asm volatile("" ::: "memory");
+  specforge_emulator::order_fence();
+}
+inline void __threadfence_block() {
+  asm volatile("" ::: "memory");
+  specforge_emulator::order_fence_block();
+}
+inline void __threadfence_system() { __threadfence(); }
 
 inline void __nanosleep(unsigned) { specforge_emulator::yield(); }
 

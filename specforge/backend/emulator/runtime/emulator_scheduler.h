@@ -3,6 +3,7 @@
 #ifndef SPECFORGE_EMULATOR_SCHEDULER_H
 #define SPECFORGE_EMULATOR_SCHEDULER_H
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -19,7 +20,9 @@ inline const char* operation_name(unsigned operation) {
       "__all_sync", "__match_any_sync", "__match_all_sync",
       "__reduce_add_sync", "__reduce_min_sync", "__reduce_min_sync", "__reduce_max_sync", "__reduce_max_sync",
       "__reduce_and_sync", "__reduce_or_sync", "__reduce_xor_sync",
-      "mma_m16n8k16<half>", "mma_m16n8k16<bfloat16>", "transpose_8x8"};
+      "mma_m16n8k16<half>", "mma_m16n8k16<bfloat16>", "transpose_8x8",
+      "mma_m16n8k32<s8, s8>", "mma_m16n8k32<s8, u8>", "mma_m16n8k32<u8, s8>", "mma_m16n8k32<u8, u8>", "ldmatrix", "ldmatrix<transposed>",
+      "barrier_sync", "barrier_arrive", "named barrier"};
   return names[operation];
 }
 
@@ -29,20 +32,35 @@ struct Block {
   unsigned warps_ready;  // by place; a set bit may be stale
 };
 
+/// Of barrier.cuh. By place of a warp: lanes that will have seen what others did, slots that sleep, and the generation that the
+/// warp came to last, plus 1.
+struct NamedBarrier {
+  unsigned threads, arrived, generation;
+  unsigned synced[lanes], waiting[lanes], came[lanes];
+};
+
 struct Machine {
   Thread threads[maximum_threads];
   Warp warps[lanes];
   Block block;
+  NamedBarrier named[16];
+  bool uses_named, uses_copies;  // by the last block: to be cleared before the next
   Stacks stacks;
+  unsigned char* static_shared;
+  size_t static_shared_bytes;
   Launch* launch;
   void (*call)(void**);
   void** arguments;
   void* launcher;  // the context of the launching thread
   unsigned warp_count;
   int fault;
+  bool suspected, suspected_shared;  // a fault that another may explain, and whether that has to come in this phase
+  Launch suspicion;
+  uint64_t packed_block, packed_block_extent, packed_grid_extent;
 };
 
 static Machine machine;
+static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER;  // one launch of a library at a time
 Thread* running;
 uint3 block_index;
 dim3 block_extent, grid_extent;
@@ -56,14 +74,32 @@ unsigned barrier_result;
   __builtin_unreachable();
 }
 
-void raise(Fault fault, const char* format, ...) {
-  Launch& launch = *machine.launch;
-  va_list values;
-  va_start(values, format);
+static void describe(Launch& launch, const char* format, va_list values) {
   vsnprintf(launch.message, sizeof launch.message, format, values);
-  va_end(values);
   launch.fault_block[0] = block_index.x, launch.fault_block[1] = block_index.y, launch.fault_block[2] = block_index.z;
   launch.fault_thread[0] = running->index.x, launch.fault_thread[1] = running->index.y, launch.fault_thread[2] = running->index.z;
+}
+
+__attribute__((format(printf, 2, 3))) static void describe(Launch& launch, const char* format, ...) {
+  va_list values;
+  va_start(values, format);
+  describe(launch, format, values);
+  va_end(values);
+}
+
+/// What was suspected is the fault.
+static int confirm_suspicion() {
+  *machine.launch = machine.suspicion;
+  machine.suspected = false;
+  return fault_uninitialised;
+}
+
+void raise(Fault fault, const char* format, ...) {
+  if (machine.suspected && fault != fault_race) leave(confirm_suspicion());
+  va_list values;
+  va_start(values, format);
+  describe(*machine.launch, format, values);
+  va_end(values);
   leave(fault);
 }
 
@@ -104,7 +140,10 @@ void raise(Fault fault, const char* format, ...) {
       continue;
     }
     append(" wait at %s", operation_name(first.waits));
-    if (first.waits > op_barrier_count) {
+    if (first.waits == op_named_barrier) {
+      const NamedBarrier& barrier = machine.named[first.mask];
+      append(" %u, where %u of %u threads have come", first.mask, barrier.arrived, barrier.threads);
+    } else if (first.waits > op_barrier_count) {
       append(" with mask 0x%08x", first.mask);
       for (unsigned g = 0; g < first.warp->group_count; ++g) {
         const Group& group = first.warp->groups[g];
@@ -114,6 +153,19 @@ void raise(Fault fault, const char* format, ...) {
     append(" (%s:%d)", first.site.file, first.site.line);
   }
   raise(fault_deadlock, "no thread of the block can go on: %s", text);
+}
+
+uint64_t packed_thread() { return running->packed; }
+uint64_t packed_block() { return machine.packed_block; }
+uint64_t packed_block_extent() { return machine.packed_block_extent; }
+uint64_t packed_grid_extent() { return machine.packed_grid_extent; }
+unsigned lane_number() { return running->lane; }
+unsigned char* dynamic_shared_memory() { return dynamic_shared; }
+
+long long tick() {
+  static long long count;
+  yield();
+  return count += 1000;
 }
 
 /// The lowest set bit at or above `from`, going round.
@@ -160,6 +212,7 @@ __attribute__((noinline)) static void suspend(Thread* self) {
 }
 
 void yield() {
+  order_settle();
   Thread* self = running;
   Warp* warp = self->warp;
   const unsigned higher = self->slot == lanes - 1 ? 0 : warp->ready & (everyone << (self->slot + 1));
@@ -185,6 +238,8 @@ static inline void release_barrier() {
   Block& block = machine.block;
   barrier_result = block.accumulated;
   block.waiting = 0;
+  if (__builtin_expect(machine.suspected && machine.suspected_shared, 0)) leave(confirm_suspicion());
+  order_phase();
   for (unsigned w = 0; w < machine.warp_count; ++w) {
     Warp& warp = machine.warps[w];
     if (warp.barrier == 0) continue;
@@ -195,6 +250,7 @@ static inline void release_barrier() {
 }
 
 void block_barrier(Operation operation, unsigned predicate, const char* file, int line) {
+  order_settle();
   Thread* self = running;
   Warp* warp = self->warp;
   Block& block = machine.block;
@@ -226,6 +282,7 @@ void block_barrier(Operation operation, unsigned predicate, const char* file, in
 
 /// A thread has returned from the kernel.
 static inline void retire(Thread* self) {
+  order_settle();
   Warp* warp = self->warp;
   Block& block = machine.block;
   warp->exited |= 1u << self->lane;

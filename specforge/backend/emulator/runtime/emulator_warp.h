@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "emulator_machine.h"
+#include "emulator_exchange.h"
 
 #define SPECFORGE_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
@@ -25,16 +25,6 @@ inline T from_bits(uint64_t bits) {
   return value;
 }
 
-inline uint64_t exchange(Operation operation, unsigned mask, uint64_t value, unsigned source, unsigned size, const char* file, int line) {
-  Thread* self = running;
-  Warp* warp = self->warp;
-  const unsigned lane = self->lane;
-  warp->value[lane] = value;
-  warp->source[lane] = (unsigned char)source;
-  arrive(self, operation, mask, size, file, line);
-  return warp->result[lane];
-}
-
 /// Exactly what shfl.sync does with lane, operand and segment; out of the segment a lane reads itself.
 inline unsigned source_lane(Operation operation, unsigned lane, unsigned operand, unsigned width) {
   const unsigned first = lane & ~(width - 1), last = first + width - 1;
@@ -50,7 +40,7 @@ inline unsigned source_lane(Operation operation, unsigned lane, unsigned operand
 template <Operation operation, typename T>
 inline T shuffle(unsigned mask, T value, unsigned operand, int width, const char* file, int line) {
   if (__builtin_expect(width <= 0 || width > 32 || (width & (width - 1)) != 0, 0)) raise_bad_width(operation, width, file, line);
-  const unsigned source = source_lane(operation, running->lane, operand, unsigned(width));
+  const unsigned source = source_lane(operation, lane_number(), operand, unsigned(width));
   return from_bits<T>(exchange(operation, mask, to_bits(value), source, sizeof(T), file, line));
 }
 
@@ -132,24 +122,21 @@ inline int __all_sync(unsigned mask, int predicate, SPECFORGE_SITE) {
   return int(specforge_emulator::vote(specforge_emulator::op_all, mask, unsigned(predicate), 4, file, line));
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu, SPECFORGE_SITE) {
-  specforge_emulator::arrive(specforge_emulator::running, specforge_emulator::op_syncwarp, mask, 0, file, line);
+  specforge_emulator::sync_warp(mask, file, line);
 }
 
 /// The least that is promised: the calling lane. Code that takes more for granted is wrong on a card too.
-inline unsigned __activemask() { return 1u << specforge_emulator::running->lane; }
+inline unsigned __activemask() { return 1u << specforge_emulator::lane_number(); }
 
 inline void __syncthreads(SPECFORGE_SITE) { specforge_emulator::block_barrier(specforge_emulator::op_barrier, 0, file, line); }
 inline int __syncthreads_or(int predicate, SPECFORGE_SITE) {
-  specforge_emulator::block_barrier(specforge_emulator::op_barrier_or, unsigned(predicate), file, line);
-  return int(specforge_emulator::barrier_result);
+  return specforge_emulator::reducing_barrier(specforge_emulator::op_barrier_or, unsigned(predicate), file, line);
 }
 inline int __syncthreads_and(int predicate, SPECFORGE_SITE) {
-  specforge_emulator::block_barrier(specforge_emulator::op_barrier_and, unsigned(predicate), file, line);
-  return int(specforge_emulator::barrier_result);
+  return specforge_emulator::reducing_barrier(specforge_emulator::op_barrier_and, unsigned(predicate), file, line);
 }
 inline int __syncthreads_count(int predicate, SPECFORGE_SITE) {
-  specforge_emulator::block_barrier(specforge_emulator::op_barrier_count, unsigned(predicate), file, line);
-  return int(specforge_emulator::barrier_result);
+  return specforge_emulator::reducing_barrier(specforge_emulator::op_barrier_count, unsigned(predicate), file, line);
 }
 
 #endif

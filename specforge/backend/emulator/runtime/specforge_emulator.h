@@ -22,6 +22,9 @@
 #include <vector_functions.h>
 
 #include "emulator_arithmetic.h"
+#include "emulator_async.h"
+#include "emulator_barrier.h"
+#include "emulator_dependent.h"
 #include "emulator_halves.h"
 #include "emulator_machine.h"
 #include "emulator_memory.h"
@@ -30,10 +33,17 @@
 
 // ---- built-in variables ----
 
-#define threadIdx (::specforge_emulator::running->index)
-#define blockIdx (::specforge_emulator::block_index)
-#define blockDim (::specforge_emulator::block_extent)
-#define gridDim (::specforge_emulator::grid_extent)
+namespace specforge_emulator {
+template <unsigned x_bits, unsigned y_bits>
+inline uint3 unpack(uint64_t packed) {
+  return {unsigned(packed & ((1u << x_bits) - 1)), unsigned(packed >> x_bits & ((1u << y_bits) - 1)), unsigned(packed >> (x_bits + y_bits))};
+}
+}  // namespace specforge_emulator
+
+#define threadIdx (::specforge_emulator::unpack<10, 10>(::specforge_emulator::packed_thread()))
+#define blockIdx (::specforge_emulator::unpack<31, 16>(::specforge_emulator::packed_block()))
+#define blockDim (dim3(::specforge_emulator::unpack<11, 11>(::specforge_emulator::packed_block_extent())))
+#define gridDim (dim3(::specforge_emulator::unpack<31, 16>(::specforge_emulator::packed_grid_extent())))
 constexpr int warpSize = 32;
 
 // ---- qualifiers. NVIDIA's headers define some of them for the host as nothing or as attributes that it would ignore. ----
@@ -76,7 +86,7 @@ constexpr size_t alignment() {
 
 #define DYNAMIC_SHARED(T, name)                                                                     \
   static_assert(alignof(T) <= 16, "dynamic shared memory is aligned to 16 bytes");                  \
-  T* const name = reinterpret_cast<T*>(::specforge_emulator::dynamic_shared)
+  T* const name = reinterpret_cast<T*>(::specforge_emulator::dynamic_shared_memory())
 
 // ---- traps, assertions, clocks ----
 
@@ -89,12 +99,6 @@ namespace specforge_emulator {
   raise(fault_assert, "assertion `%s` failed (%s:%d)", text, file, line);
 }
 
-/// Counts calls, so that a loop waiting for time to pass ends. It says nothing about time.
-inline long long tick() {
-  static long long count;
-  yield();
-  return count += 1000;
-}
 inline int tick32() { return int(tick()); }
 
 }  // namespace specforge_emulator
@@ -109,6 +113,24 @@ inline long long clock64() { return specforge_emulator::tick(); }
 #define assert(...) ((void)0)
 #else
 #define assert(...) ((__VA_ARGS__) ? (void)0 : ::specforge_emulator::assertion_failed(#__VA_ARGS__, __FILE__, __LINE__))
+#endif
+
+#if !SPECFORGE_OUTSIDE_BODIES
+
+// Copies that the compiler turns into one load and store are seen as such; it calls the C library for others, unseen.
+namespace specforge_emulator {
+extern "C" void* specforge_memcpy(void* to, const void* from, size_t bytes) __attribute__((visibility("hidden")));
+extern "C" void* specforge_memmove(void* to, const void* from, size_t bytes) __attribute__((visibility("hidden")));
+extern "C" void* specforge_memset(void* to, int value, size_t bytes) __attribute__((visibility("hidden")));
+__attribute__((always_inline)) inline bool at_once(size_t bytes) {
+  return __builtin_constant_p(bytes) && (bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16);
+}
+}  // namespace specforge_emulator
+#define memcpy(to, from, bytes) \
+  (::specforge_emulator::at_once(bytes) ? __builtin_memcpy(to, from, bytes) : ::specforge_emulator::specforge_memcpy(to, from, bytes))
+#define memmove(to, from, bytes) ::specforge_emulator::specforge_memmove(to, from, bytes)
+#define memset(to, value, bytes) ::specforge_emulator::specforge_memset(to, value, bytes)
+
 #endif
 
 #endif

@@ -1,0 +1,145 @@
+"""Checking the checker of one kernel: corruptions are tried on cases of several sizes before the kernel is judged."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from specforge.backend.worker import Worker, WorkerCrashed, WorkerTimeout
+from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail
+from specforge.expressions import Scalar
+from specforge.spec.geometry import Plan, plan, resolve_tunables
+from specforge.spec.interface import Kernel
+from specforge.verify.example import Example
+from specforge.verify.reduction import gaps
+from specforge.verify.session import GRACE
+from specforge.verify.trial import RIGHT, Trial, check_tolerances, prepare, time_reference
+
+CHECK_SECONDS = 300.0
+"""The longest that references may take for one case."""
+REFERENCE_SECONDS = 1.0
+"""The longest that one call of the reference may take on the largest case: it is called some ten times."""
+SHARE = 120
+"""That call takes at most the wall budget over this: on the two largest cases there are some twenty in all."""
+LARGEST = 1 << 28
+"""Bytes of the inputs of the largest case."""
+GROWTH = 8
+"""Factor from one size to the next while the largest is looked for."""
+
+
+def examine(kernel: Kernel, cases: Sequence[Plan], variants: Sequence[Mapping[str, Scalar]], bench: Bench) -> None:
+    """Refuse a kernel file whose tolerances let a known corruption pass, or reject the best possible result.
+
+    Tried on the least of the spec's cases, on the same in every variant, and along each axis that is summed over and
+    grows from case to case: at the largest size whose reference takes about a second, and half way to it. Raises SF509
+    with every corruption that passes, and SF507 where the reference ends its process. Returns without a word where
+    the deadline comes first: no time is left for examples either, and a kernel without examples is undecided.
+    """
+    least, largest = (choose(cases, key=lambda case: case.steps) for choose in (min, max))
+    limit = min(REFERENCE_SECONDS, (bench.deadline - time.monotonic()) / SHARE)
+    try:
+        found = list(_try(kernel, least, bench))
+        for choice in variants:
+            case = _variant(kernel, least, choice, bench)
+            if case is not None and not found:
+                found += _try(kernel, case, bench)
+        for axis in _growing(kernel, largest):
+            for case in [] if found else _sizes(kernel, largest, axis, bench, limit):
+                found += _try(kernel, case, bench, axis)
+    except (WorkerTimeout, WorkerCrashed) as error:
+        if isinstance(error, WorkerTimeout) and time.monotonic() >= bench.deadline:
+            return
+        row, message = Example(least.parameters).to_row(), f"the reference ended its process: {error}"
+        raise fail("SF507", message, Position(kernel.reference), value=row) from None
+    if found:
+        raise SpecForgeError(*found)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where references are called, with which seed, and until when; `device` holds the `device.*` names."""
+
+    worker: Worker
+    device: Mapping[str, Scalar]
+    seed: int
+    deadline: float
+
+    def left(self) -> float:
+        """Seconds for one call."""
+        return min(CHECK_SECONDS, max(0.001, self.deadline - time.monotonic() + GRACE))
+
+
+def _try(kernel: Kernel, case: Plan, bench: Bench, only: str | None = None) -> Iterator[Diagnostic]:
+    example = Example(case.parameters, seed=bench.seed)
+    task = prepare(kernel, case, example, least=only is None, only=only)
+    for trial in bench.worker.call(check_tolerances, task, timeout=bench.left()):
+        if trial.outcome == "survived":
+            yield _survived(kernel, trial, example)
+
+
+def _variant(kernel: Kernel, least: Plan, choice: Mapping[str, Scalar], bench: Bench) -> Plan | None:
+    """The case in another variant; None where it is the same, or no case."""
+    parameters = least.parameters | {name: value for name, value in choice.items() if name in least.parameters}
+    if parameters == least.parameters:
+        return None
+    if not all(constraint.that.truth(parameters) for constraint in kernel.file.constraints):
+        return None
+    tunables = {name: value for name, value in choice.items() if name in kernel.file.tunables}
+    return plan(kernel, parameters, resolve_tunables(kernel, parameters, bench.device) | tunables)
+
+
+def _growing(kernel: Kernel, case: Plan) -> list[str]:
+    """Launch parameters that are summed over."""
+    known = [gap[0].axis for gap in gaps(kernel, case) if isinstance(gap, tuple)]
+    parameters = kernel.file.parameters
+    return [name for name in known if name in parameters and parameters[name].bind == "launch"]
+
+
+def _sizes(kernel: Kernel, case: Plan, axis: str, bench: Bench, limit: float) -> list[Plan]:
+    """The case with an axis half way to the largest size and at it, other launch parameters at their least."""
+    file = kernel.file
+    least = {
+        name: min(parameter.domain.edges(), key=lambda value: (isinstance(value, str), value))
+        for name, parameter in file.parameters.items()
+        if parameter.bind == "launch"
+    }
+    high = max(value for value in file.parameters[axis].domain.edges() if isinstance(value, int))
+
+    def sized(size: int) -> Plan | None:
+        parameters = case.parameters | least | {axis: size}
+        if size not in file.parameters[axis].domain:
+            return None
+        if not all(constraint.that.truth(parameters) for constraint in file.constraints):
+            return None
+        shape = plan(kernel, parameters, resolve_tunables(kernel, parameters, bench.device))
+        small = sum(buffer.nbytes for buffer in shape.buffers if buffer.role == "in") <= LARGEST
+        return shape if small else None
+
+    start = size = min(high, 1024)
+    found: list[tuple[int, Plan]] = []
+    while (shape := sized(size)) is not None:
+        seconds = bench.worker.call(time_reference, (shape, Example(shape.parameters)), timeout=bench.left())
+        if seconds > limit:
+            break
+        found.append((size, shape))
+        if size == high or seconds * 2 > limit:
+            break
+        size = min(high, size * (GROWTH if seconds * GROWTH < limit else 2))
+    if not found:
+        return []
+    half = sized(1 << round(math.log2(math.sqrt(start * found[-1][0]))))
+    return [shape for shape in (half, found[-1][1]) if shape is not None]
+
+
+def _survived(kernel: Kernel, trial: Trial, example: Example) -> Diagnostic:
+    where = kernel.document.at(("tolerance", trial.output.partition(",")[0]))
+    row = f"in {example.to_row()}"
+    if trial.corruption == RIGHT:
+        message = f"the tolerance of {trial.output!r} rejects {RIGHT}, by {trial.ratio:.3g}x: {trial.reason}"
+        hint = "no kernel could pass it: allow at least for the output's rounding"
+        return Diagnostic("SF509", message, where, row, hint)
+    message = f"the tolerance of {trial.output!r} lets this pass: {trial.corruption}, at worst {trial.reason}"
+    hint = f"its error is {trial.ratio:.3g}x the tolerance; to reject it, {trial.cure}"
+    return Diagnostic("SF509", message, where, row, hint)

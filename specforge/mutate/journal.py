@@ -1,0 +1,103 @@
+"""What became of each mutant, line by line as it is known, so that a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import specforge
+from specforge.mutate.trial import Outcome
+from specforge.roots import shipped
+from specforge.spec.interface import Kernel
+
+_TOOL = ("mutate", "verify", "backend", "kernel", "check/prepare.py")
+"""The parts of SpecForge that decide what becomes of a mutant."""
+
+
+class Journal:
+    """One kernel's outcomes under the state folder. The first line says of what; another kernel or tool starts anew."""
+
+    def __init__(self, kernel: Kernel, device: str, state: Path) -> None:
+        self.path = state / "mutate" / f"{kernel.identity.replace('/', '__')}.jsonl"
+        self._key = {
+            "kernel": kernel.identity,
+            "inputs": inputs_sha256(kernel),
+            "device": device,
+            "tool": tool_sha256(),
+        }
+        self._turn = Lock()
+        self.outcomes: dict[str, Outcome] = {}
+        lines = _read(self.path)
+        if lines and lines[0] == self._key:
+            self.outcomes = {line["mutant"]: Outcome(**line) for line in lines[1:]}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        whole = [self._key, *(asdict(outcome) for outcome in self.outcomes.values())]
+        unfinished = self.path.with_suffix(".unfinished")
+        unfinished.write_text("".join(f"{json.dumps(line)}\n" for line in whole), encoding="utf-8")
+        unfinished.replace(self.path)
+
+    def add(self, outcome: Outcome) -> None:
+        """Note an outcome; from now on it survives whatever happens to this process."""
+        with self._turn, self.path.open("a", encoding="utf-8") as stream:
+            self.outcomes[outcome.mutant] = outcome
+            stream.write(f"{json.dumps(asdict(outcome))}\n")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The lines up to the first that is not whole."""
+    found: list[dict[str, Any]] = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return found
+    for line in text.splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return found
+
+
+def file_digests(kernel: Kernel) -> dict[str, str]:
+    """SHA-256 of template, reference and kernel.yaml as they lie on disk."""
+    paths = {"template": kernel.template, "reference": kernel.reference, "kernel": kernel.document.path}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+
+
+def inputs_sha256(kernel: Kernel) -> str:
+    """Of all that a kernel's folder says; listing an equivalent mutant changes no outcome and is left out."""
+    said = _said(kernel)
+    others = sorted(
+        path for path in kernel.folder.iterdir() if path.is_file() and path.resolve() != kernel.document.path.resolve()
+    )
+    return _sha256([said.encode(), *(path.name.encode() + path.read_bytes() for path in others)])
+
+
+def _said(kernel: Kernel) -> str:
+    kept = {key: value for key, value in kernel.document.data.items() if key != "equivalent_mutants"}
+    return json.dumps(kept, default=str, sort_keys=True)
+
+
+def tool_sha256() -> str:
+    """Of SpecForge's own files that decide, and the shipped device headers."""
+    package = Path(specforge.__file__).parent
+    files = [path for part in _TOOL for path in _files(package / part)] + _files(shipped() / "kernels" / "include")
+    return _sha256(path.name.encode() + path.read_bytes() for path in files)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(found for found in path.rglob("*") if found.suffix in {".py", ".h", ".cc", ".cuh"})
+
+
+def _sha256(parts: Iterable[bytes]) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(b"%d " % len(part) + part)
+    return whole.hexdigest()

@@ -1,0 +1,125 @@
+"""What `specforge mutate` says: a table by operator, the survivors with their diffs, and the stored results' table."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from specforge import __version__
+from specforge.mutate.baseline import examples_of
+from specforge.mutate.journal import file_digests
+from specforge.mutate.score import Row, Scored, reasons
+from specforge.roots import tidy
+
+RESULTS = Path("results") / "mutation"
+"""Where results are stored, one file a kernel."""
+
+
+def tell(scored: Scored, at_least: float, *, partial: bool) -> str:
+    """A kernel's table and its survivors, for a terminal."""
+    lines = [f"{scored.kernel.identity}: {'some' if partial else 'all'} mutants of {tidy(scored.kernel.template)}", ""]
+    lines += [_table([_cells(row) for row in (*scored.rows, scored.total)], "simple"), ""]
+    for mutant in scored.survivors():
+        outcome = scored.outcomes[mutant.id]
+        lines += [f"survived: {mutant.id} at {tidy(scored.kernel.template)}:{mutant.line}"]
+        lines += [f"  {outcome.detail}"] if outcome.detail else []
+        lines += [f"  {line}" for line in _changed(mutant.diff(scored.original, scored.kernel.file.template))] + [""]
+    verdict = "at or above" if scored.percent >= at_least else "BELOW"
+    lines += [f"score {scored.percent:.1f} %, {verdict} the {at_least:g} % that are due", ""]
+    return "\n".join(lines)
+
+
+def _changed(diff: str) -> list[str]:
+    """A diff without the names of its files, which stand above it."""
+    return diff.split("\n")[2:]
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    cells: dict[str, Any] = {"operator": row.operator, "created": row.created, "did not compile": row.invalid}
+    cells |= {"equivalent": row.equivalent, "killed": sum(row.killed.values())}
+    cells["by"] = ", ".join(f"{kind} {count}" for kind, count in sorted(row.killed.items(), key=lambda item: -item[1]))
+    return cells | {"survived": row.survived, "score %": f"{row.percent:.1f}"}
+
+
+def _table(rows: Sequence[dict[str, Any]], form: str) -> str:
+    from tabulate import tabulate
+
+    return str(tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True))
+
+
+def stored(scored: Scored) -> dict[str, Any]:
+    """What is committed of a kernel's result; the digests tell when it is stale."""
+    listed = reasons(scored.kernel)
+    same = [mutant for mutant in scored.mutants if scored.outcomes[mutant.id].status == "equivalent"]
+    survivors = scored.survivors()
+    said = [mutant for mutant in scored.mutants if mutant.id in listed and mutant not in same]
+    return {
+        "specforge": 1,
+        "mutation": scored.kernel.identity,
+        "tool": __version__,
+        "digests": file_digests(scored.kernel),
+        "examples": examples_of(scored.kernel),
+        "score": round(scored.percent, 2),
+        "operators": [_cells(row) for row in (*scored.rows, scored.total)],
+        "same_code": [mutant.id for mutant in same],
+        "listed": [{"mutant": mutant.id, "line": mutant.line, "reason": listed[mutant.id]} for mutant in said],
+        "survivors": [
+            {
+                "mutant": mutant.id,
+                "line": mutant.line,
+                "detail": scored.outcomes[mutant.id].detail,
+                "diff": _changed(mutant.diff(scored.original, scored.kernel.file.template)),
+            }
+            for mutant in survivors
+        ],
+    }
+
+
+def write_table(found: Sequence[Scored], path: Path) -> None:
+    """Store these results beside the others and write the table of all."""
+    for scored in found:
+        text = json.dumps(stored(scored), indent=1, ensure_ascii=False) + "\n"
+        _write(RESULTS / f"{scored.kernel.identity.replace('/', '_')}.json", text)
+    _write(path, table(RESULTS))
+
+
+def table(folder: Path) -> str:
+    """The Markdown page of all stored results."""
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    parts = [_HEAD]
+    for result in results:
+        parts += [f"## {result['mutation']}: {result['score']:.1f} %\n", _table(result["operators"], "github") + "\n"]
+        parts.append(
+            f"{result['examples']} examples. Of the equivalent, {len(result['same_code'])} compile to the same code."
+        )
+        if result["listed"]:
+            parts[-1] += " The others are listed in kernel.yaml:\n"
+            parts += [f"- `{entry['mutant']}`, line {entry['line']}: {entry['reason']}" for entry in result["listed"]]
+        parts.append("")
+        if result["survivors"]:
+            parts.append("Survivors:\n")
+        for entry in result["survivors"]:
+            parts.append(
+                f"`{entry['mutant']}`, line {entry['line']}" + (f" ({entry['detail']})" if entry["detail"] else "")
+            )
+            parts += ["\n```diff", *entry["diff"], "```\n"]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+_HEAD = """<!-- Generated by `specforge mutate KERNEL... --table`; from results/mutation/. -->
+# Mutation scores
+
+Each kernel's template is changed in one place at a time. A mutant counts where it compiles and is not equivalent: its
+code differs from the kernel's own and kernel.yaml does not list it. It is killed where `specforge check` at its default
+profile fails on the CPU. The score is the share of counting mutants that are killed.
+"""
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

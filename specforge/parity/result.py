@@ -1,0 +1,119 @@
+"""What a comparison found, as JSON that a stranger can check against the kernel's files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from specforge.diagnostics import Position, fail
+from specforge.kernel.headers import local_headers
+from specforge.parity.builds import Name
+from specforge.record.model import Entry
+from specforge.spec.document import read_text
+from specforge.spec.interface import Kernel
+
+VERSION = 1
+
+
+class OutputSummary(Entry):
+    """One output over all cases of a build."""
+
+    elements: int
+    unequal: int
+    """Elements whose bits differ."""
+    ulps: int
+    """The most representable numbers between the two sides, in any element."""
+
+
+class BuildSummary(Entry):
+    """All cases of one build."""
+
+    card_flags: list[str]
+    """NVRTC's, beside the usual ones and the architecture."""
+    emulator_flags: list[str]
+    """The host compiler's, beside the usual ones."""
+    agreed: int
+    """Cases in which both sides agree as this build must."""
+    outputs: dict[str, OutputSummary]
+    card_ratio: float
+    """The card's largest error against the float64 reference, as a share of the tolerance."""
+    emulator_ratio: float
+
+
+class Disagreement(Entry):
+    """One case that failed, with the row that runs it again."""
+
+    build: Name
+    row: str
+    failure: str
+
+
+class ParityResult(Entry):
+    """One kernel on one card and on the emulator."""
+
+    parity_version: int
+    kernel: str
+    created: str
+    commit: str | None
+    tool_sha256: str
+    files: dict[str, str]
+    """SHA-256 of the kernel's files and of every header of SpecForge's that they include."""
+    card: str
+    compute_capability: str
+    driver: str
+    architecture: str
+    nvrtc: str
+    host_compiler: str
+    seed: int
+    cases: int
+    variants: int
+    seconds: float
+    covered: dict[str, str]
+    builds: dict[Name, BuildSummary]
+    disagreements: list[Disagreement]
+    """The simplest few."""
+
+    @property
+    def agreed(self) -> bool:
+        """Whether every case agreed in every build, and there was one."""
+        return self.cases > 0 and all(build.agreed == self.cases for build in self.builds.values())
+
+
+def kernel_files(kernel: Kernel) -> dict[str, str]:
+    """SHA-256 of each file that a kernel is made from, by a name that does not depend on where it lies."""
+    own = (kernel.document.path, kernel.template, kernel.reference)
+    found = {f"{kernel.identity}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in own}
+    headers = local_headers(read_text(kernel.template), (kernel.folder, *kernel.include_dirs))
+    return found | {f"include/{label.partition(':')[2] or label}": digest for label, digest in headers.items()}
+
+
+def result_path(folder: Path, kernel: str) -> Path:
+    """Where a kernel's result stands under a folder of results."""
+    return folder / f"{kernel.replace('/', '_')}.json"
+
+
+def write_result(result: ParityResult, folder: Path) -> Path:
+    """Write it; raises SF605 where that cannot be done."""
+    path = result_path(folder, result.kernel)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise fail("SF605", f"cannot write the result: {error.strerror or error}", Position(path)) from None
+    return path
+
+
+def read_results(folder: Path) -> list[ParityResult]:
+    """Every result of a folder, by name; raises SF601 for one that cannot be read."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append(ParityResult.model_validate_json(read_text(path)))
+        except ValidationError as error:
+            raise fail(
+                "SF601", f"no result of `specforge parity`: {error.errors()[0]['msg']}", Position(path)
+            ) from None
+    return found

@@ -1,0 +1,36 @@
+"""The committed mutation scores belong to the shipped kernels as they are, and are good enough."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from specforge.mutate.journal import file_digests
+from specforge.mutate.report import table
+from specforge.spec.interface import find_kernel, list_kernels
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results" / "mutation"
+KERNELS = sorted(list_kernels((ROOT,)))
+AGAIN = "stale: run `specforge mutate` for this kernel with `--table`"
+
+
+UNFINISHED = pytest.mark.xfail(strict=True, reason="260 of its 1,398 mutants have been tried; no score is committed")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[UNFINISHED] if name == "attention/flash_decode" else []) for name in KERNELS]
+)
+def test_the_committed_score_is_of_the_shipped_kernel(name: str) -> None:
+    path = RESULTS / f"{name.replace('/', '_')}.json"
+    assert path.is_file(), AGAIN
+    stored = json.loads(path.read_text())
+    assert stored["mutation"] == name
+    assert stored["digests"] == file_digests(find_kernel(name, (ROOT,))), AGAIN
+    assert stored["score"] >= 95
+
+
+def test_the_committed_table_is_made_of_the_committed_results() -> None:
+    assert (ROOT / "docs" / "mutation.md").read_text() == table(RESULTS), AGAIN
