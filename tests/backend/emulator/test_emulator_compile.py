@@ -177,7 +177,7 @@ def test_the_header_compiles_for_a_card_too(cuda_include_dirs):
     assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS
     options = [f"-I{folder}".encode() for folder in (INCLUDE, *cuda_include_dirs)] + [b"-arch=sm_120", b"-std=c++17"]
     (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
-    log = b" " * nvrtc.nvrtcGetProgramLogSize(program)[1]
+    log = bytearray(nvrtc.nvrtcGetProgramLogSize(program)[1])  # no bytes: NVRTC writes into it
     nvrtc.nvrtcGetProgramLog(program, log)
     nvrtc.nvrtcDestroyProgram(program)
     assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, log.decode()
