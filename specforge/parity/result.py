@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -58,6 +59,8 @@ class ParityResult(Entry):
     kernel: str
     created: str
     commit: str | None
+    tree: Literal["clean", "changed", "supplied"] | None = None
+    """Whether the files were those of `commit`; `supplied`: there was no git history to ask. None: not recorded."""
     tool_sha256: str
     files: dict[str, str]
     """SHA-256 of the kernel's files and of every header of SpecForge's that they include."""

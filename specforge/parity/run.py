@@ -119,12 +119,15 @@ def _compare(kernel: Kernel, request: Request, bench: _Bench) -> ParityResult:
     progress.stage(f"running {kernel.identity} on {card.name} and on the emulator", len(cases))
     there, here = Side(f"cuda:{card.index}", cubins), Side("emulator", hosts)
     outcomes = compare_cases(cases, there, here, jobs=settings.jobs, progress=progress.advance)
-    commit, _ = git_state(kernel.document.path, [kernel.document.path], results=())
+    commit, dirty = git_state(
+        kernel.document.path, [kernel.document.path, kernel.template, kernel.reference], results=()
+    )
     return ParityResult(
         parity_version=VERSION,
         kernel=kernel.identity,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit or settings.commit,
+        tree="supplied" if dirty is None else "changed" if dirty else "clean",
         tool_sha256=tool_sha256(),
         files=kernel_files(kernel),
         card=card.name,

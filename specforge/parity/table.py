@@ -38,12 +38,22 @@ def render_table(results: Iterable[ParityResult]) -> str:
     for result in shown:
         lines.append(
             f"- {result.kernel}: {result.created[:10]}, {result.card}, driver {result.driver}, {result.nvrtc} for "
-            f"{result.architecture}, {result.host_compiler}; commit {(result.commit or 'unknown')[:12]}, "
+            f"{result.architecture}, {result.host_compiler}; commit {_commit(result)}, "
             f"seed {result.seed}, {result.variants} variants. "
             f"Covered: {'; '.join(f'{name} {what}' for name, what in result.covered.items())}."
         )
         lines += [f"  - **{each.build}** `{each.row}`: {each.failure}" for each in result.disagreements]
     return "\n".join(lines) + "\n"
+
+
+def _commit(result: ParityResult) -> str:
+    said = {
+        "clean": "",
+        "supplied": " (as supplied)",
+        "changed": " with changes",
+        None: " (the tree's state is not recorded)",
+    }
+    return (result.commit or "unknown")[:12] + said[result.tree]
 
 
 def _rows(result: ParityResult) -> Iterator[str]:

@@ -107,6 +107,14 @@ def test_the_table_shows_every_output_and_every_disagreement():
     assert "tokens 1..9 of 1..1024" in text
 
 
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [("clean", "0123456789ab, "), ("changed", "with changes"), ("supplied", "(as supplied)"), (None, "not recorded")],
+)
+def test_the_table_says_whether_the_files_were_the_commits(tree, said):
+    assert said in render_table([sample(tree=tree)])
+
+
 def test_the_table_alone_needs_no_card(tmp_path):
     write_result(sample(), tmp_path)
     done = CliRunner().invoke(
