@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
 
-from specforge.backend.runner import Runner
 from specforge.backend.worker import Worker
 from specforge.check.options import Options
 from specforge.check.prepare import render_all
@@ -19,8 +15,11 @@ from specforge.check.verification import EMULATED_STEPS
 from specforge.diagnostics import Position, fail
 from specforge.expressions import Scalar
 from specforge.kernel.render import render
-from specforge.mutate.build import Build
+from specforge.mutate.build import Build, Way, build_with, code_of
+from specforge.mutate.outcome import Outcome
+from specforge.mutate.watch import Watch
 from specforge.settings import Settings
+from specforge.spec.facts import Device
 from specforge.spec.geometry import plan, resolve_tunables
 from specforge.spec.interface import Kernel
 from specforge.verify.committed import committed_examples
@@ -28,57 +27,13 @@ from specforge.verify.covering import cover, least_steps
 from specforge.verify.example import Example, bindings
 from specforge.verify.fuzz import FuzzReport, fuzz
 
-R = TypeVar("R")
 Bindings = tuple[tuple[str, Scalar], ...]
 
 BUDGET = 3600.0
 """Seconds that no search needs: what ends one is the count of examples, or the limit of a single one."""
-PATIENCE = 3.0, 20.0
-"""An example hangs beyond so many seconds of processor time and so many times what the unchanged kernel took."""
 QUICK = 8
 """Examples of a variant that are tried before the next one is compiled."""
 EVERY_PAIR = 10_000
-
-
-@dataclass(slots=True)
-class Watch:
-    """A worker whose calls are timed, and cut where a mutant takes far longer than the kernel did."""
-
-    worker: Worker
-    known: Mapping[str, float] = field(default_factory=dict)
-    """Seconds that examples took the unchanged kernel, by row."""
-    slowest: float = 0.0
-    seconds: dict[str, float] = field(default_factory=dict)
-    examples: list[Example] = field(default_factory=list)
-
-    def call(self, task: Callable[[Any, Any], R], payload: Any, *, timeout: float) -> R:  # noqa: ANN401 - as the worker's
-        """Run a task of the fuzzing; `payload[2]` is its example."""
-        example: Example = payload[2]
-        least, times = PATIENCE
-        limit = least + times * self.known.get(example.to_row(), self.slowest) if self.slowest else timeout
-        started = time.monotonic()
-        try:
-            return self.worker.call(run_limited, (limit, task, payload), timeout=timeout)
-        finally:
-            self.seconds[example.to_row()] = time.monotonic() - started
-            self.examples.append(example)
-
-    def restart(self) -> None:
-        """Refuse: a restart serves the explanation of a failure, which nobody reads here."""
-        raise RuntimeError("failures of mutants are not explained")
-
-
-def run_limited(runner: Runner, payload: tuple[float, Callable[[Runner, Any], R], Any]) -> R:
-    """Run a task within so many seconds of this process's own time; SIGPROF ends the process, as nothing else could.
-
-    Not seconds of the clock: on a busy machine every mutant would hang.
-    """
-    limit, task, given = payload
-    signal.setitimer(signal.ITIMER_PROF, limit)
-    try:
-        return task(runner, given)
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 @dataclass(slots=True)
@@ -91,10 +46,15 @@ class Baseline:
     variants: tuple[Bindings, ...]
     """Those that `check` compiles, committed examples' included, the cheapest to emulate first."""
     texts: dict[Bindings, str]
-    codes: dict[Bindings, str]
-    """Digests of the code, by variant; filled as they are asked for."""
     examples: dict[Bindings, list[Example]]
     seconds: dict[str, float]
+    """By row, as `check` builds."""
+    plain_seconds: dict[str, float]
+    """The same of the plain build; of the examples of `quick` alone."""
+    originals: dict[tuple[Way, Bindings], tuple[Path, str]] = field(default_factory=dict)
+    """Unsanitized libraries and their code, by variant; filled as they are asked for."""
+    tried: dict[tuple[tuple[Bindings, str], ...], Outcome] = field(default_factory=dict)
+    """What became of code that passed plain, by variant and digest: other mutants may compile to the same."""
     _lock: Lock = field(default_factory=Lock)
 
     def further(self) -> list[Bindings]:
@@ -109,12 +69,13 @@ class Baseline:
                 self.texts[variant] = render(self.kernel, dict(variant)).text
             return self.texts[variant]
 
-    def code(self, variant: Bindings) -> str:
-        """The digest of the unchanged kernel's code."""
+    def original(self, variant: Bindings, way: Way = "plain") -> tuple[Path, str]:
+        """The unchanged kernel's unsanitized library, and the digest of its code."""
         with self._lock:
-            if variant not in self.codes:
-                self.codes[variant] = self.build.code(self.kernel, render(self.kernel, dict(variant)))
-            return self.codes[variant]
+            if (way, variant) not in self.originals:
+                library = self.build.library(self.kernel, render(self.kernel, dict(variant)), way)
+                self.originals[way, variant] = library, code_of(library)
+            return self.originals[way, variant]
 
     def quick(self, variant: Bindings) -> list[Example]:
         """A few of a variant's examples, from the shortest to nearly the longest."""
@@ -136,9 +97,9 @@ class Baseline:
             device=self.device,
         )
 
-    def watch(self, worker: Worker) -> Watch:
-        """A worker that cuts hanging mutants."""
-        return Watch(worker, self.seconds, max(self.seconds.values(), default=1.0))
+    def watch(self, worker: Worker, *, plain: bool) -> Watch:
+        """A worker that cuts hanging mutants; plain builds and others have limits of their own."""
+        return Watch(worker, self.plain_seconds if plain else self.seconds)
 
 
 def examples_of(kernel: Kernel) -> int:
@@ -146,9 +107,10 @@ def examples_of(kernel: Kernel) -> int:
     return Options().profile_of(kernel).examples
 
 
-def prepare(kernel: Kernel, device: Mapping[str, Scalar], settings: Settings) -> Baseline:
+def prepare(kernel: Kernel, card: Device, settings: Settings) -> Baseline:
     """Build the unchanged kernel and search it; raises SF510 where it fails: its mutants would say nothing."""
-    build = Build(settings)
+    device = card.names
+    build = build_with(settings, card.architecture)
     build.folder.mkdir(parents=True, exist_ok=True)
     plans = {}
     for choice in [*cover(kernel, [], 0), *(bindings(kernel, one, device) for one in committed_examples(kernel))]:
@@ -159,7 +121,7 @@ def prepare(kernel: Kernel, device: Mapping[str, Scalar], settings: Settings) ->
         tunables = resolve_tunables(kernel, parameters, device) | chosen
         plans[Variant(kernel, tuple(choice.items()))] = plan(kernel, parameters, tunables)
     rendered = render_all(plans)
-    libraries = {variant: build.library(kernel, text) for variant, text in rendered.items()}
+    libraries = {variant: build.library(kernel, text, "checked") for variant, text in rendered.items()}
     ordered = sorted(libraries, key=lambda variant: least_steps(kernel, dict(variant.bindings)))
     baseline = Baseline(
         kernel,
@@ -167,17 +129,25 @@ def prepare(kernel: Kernel, device: Mapping[str, Scalar], settings: Settings) ->
         build,
         tuple(variant.bindings for variant in ordered),
         {variant.bindings: text.text for variant, text in rendered.items()},
-        {},
         {variant.bindings: [] for variant in ordered},
+        {},
         {},
     )
     with Worker("emulator") as worker:
         watch = Watch(worker)
-        report = baseline.search(watch, {variant.bindings: libraries[variant] for variant in ordered}, None)
+        binaries = {variant.bindings: libraries[variant] for variant in ordered}
+        _require(kernel, baseline.search(watch, binaries, None))
+        baseline.seconds.update(watch.seconds)
+        for example in watch.examples:
+            baseline.examples[tuple(bindings(kernel, example, device).items())].append(example)
+        plain = Watch(worker)
+        for variant in baseline.variants:
+            _require(kernel, baseline.search(plain, {variant: baseline.original(variant)[0]}, baseline.quick(variant)))
+        baseline.plain_seconds.update(plain.seconds)
+    return baseline
+
+
+def _require(kernel: Kernel, report: FuzzReport) -> None:
     if report.failure is not None:
         hint = f"the first failure: {report.failure.result.failure}"
         raise fail("SF510", f"{kernel.identity} fails its own check, unchanged", Position(kernel.template), hint=hint)
-    baseline.seconds.update(watch.seconds)
-    for example in watch.examples:
-        baseline.examples[tuple(bindings(kernel, example, device).items())].append(example)
-    return baseline

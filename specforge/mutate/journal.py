@@ -11,12 +11,17 @@ from threading import Lock
 from typing import Any
 
 import specforge
-from specforge.mutate.trial import Outcome
+from specforge.check.verification import EMULATED_STEPS
+from specforge.mutate.baseline import examples_of
+from specforge.mutate.build import CHECKED
+from specforge.mutate.outcome import Outcome
 from specforge.roots import shipped
 from specforge.spec.interface import Kernel
 
 _TOOL = ("mutate", "verify", "backend", "kernel", "check/prepare.py")
 """The parts of SpecForge that decide what becomes of a mutant."""
+_CARD = ("cuda*.py", "device_*.py", "lock.py", "probe.py", "stopwatch.py", "telemetry.py")
+"""Of `backend`, what only a card's process imports; a file that is not named here counts."""
 
 
 class Journal:
@@ -29,6 +34,7 @@ class Journal:
             "inputs": inputs_sha256(kernel),
             "device": device,
             "tool": tool_sha256(),
+            "search": [examples_of(kernel), EMULATED_STEPS, CHECKED],
         }
         self._turn = Lock()
         self.outcomes: dict[str, Outcome] = {}
@@ -86,8 +92,14 @@ def _said(kernel: Kernel) -> str:
 def tool_sha256() -> str:
     """Of SpecForge's own files that decide, and the shipped device headers."""
     package = Path(specforge.__file__).parent
-    files = [path for part in _TOOL for path in _files(package / part)] + _files(shipped() / "kernels" / "include")
+    files = [path for part in _TOOL for path in _files(package / part) if not is_card(path)]
+    files += _files(shipped() / "kernels" / "include")
     return _sha256(path.name.encode() + path.read_bytes() for path in files)
+
+
+def is_card(path: Path) -> bool:
+    """Whether a file of `backend` has no part in emulating."""
+    return path.parent.name == "backend" and any(path.match(pattern) for pattern in _CARD)
 
 
 def _files(path: Path) -> list[Path]:

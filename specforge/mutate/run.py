@@ -17,9 +17,10 @@ from specforge.mutate.baseline import Baseline, prepare
 from specforge.mutate.journal import Journal
 from specforge.mutate.mutant import Mutant, make
 from specforge.mutate.operators import OPERATORS, changes
+from specforge.mutate.outcome import Outcome
 from specforge.mutate.score import Scored, score
 from specforge.mutate.tokens import read
-from specforge.mutate.trial import Outcome, attempt
+from specforge.mutate.trial import attempt
 from specforge.roots import is_file, search_roots, shipped
 from specforge.settings import Settings
 from specforge.spec.facts import Device, load_device
@@ -101,7 +102,7 @@ def try_kernel(kernel: Kernel, choice: Choice, card: Device, settings: Settings,
     waiting = [mutant for mutant in chosen if mutant.id not in journal.outcomes]
     if waiting:
         progress.stage(f"{kernel.identity}: building and searching it unchanged")
-        baseline = prepare(kernel, card.names, settings)
+        baseline = prepare(kernel, card, settings)
         progress.stage(f"{kernel.identity}: {len(chosen)} mutants", len(chosen))
         done = len(chosen) - len(waiting)
         for outcome in _try_all(waiting, baseline, settings.jobs):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from specforge.mutate.mutant import Mutant
 from specforge.mutate.operators import OPERATORS
-from specforge.mutate.trial import Outcome
+from specforge.mutate.outcome import Outcome
 from specforge.spec.interface import Kernel
 
 

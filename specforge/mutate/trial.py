@@ -1,4 +1,10 @@
-"""Trying one mutant: built as `check` builds the kernel, run as `check` runs it, until something tells it apart."""
+"""Trying one mutant: first built plain, then as `check` builds the kernel, until something tells it apart.
+
+A plain build is the cheap way to most kills. A sanitized run of the same example compares the same outputs with the
+same tolerance, and locals that nothing has set hold the same bytes in both builds, so what is wrong, crashes or hangs
+plain does not pass sanitized either. Other memory that nothing has written may be right by chance, which the sanitizer
+does not let pass. Only what passes plain is compiled again, and no mutant whose code is the kernel's own.
+"""
 
 from __future__ import annotations
 
@@ -6,63 +12,50 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from specforge.backend.worker import Worker
 from specforge.diagnostics import SpecForgeError, shorten
 from specforge.kernel.render import render
 from specforge.mutate.baseline import Baseline, Bindings
+from specforge.mutate.build import Way, code_of
 from specforge.mutate.mutant import Mutant
+from specforge.mutate.outcome import Outcome
 from specforge.spec.interface import Kernel
-from specforge.verify.example import Example, ExampleResult
+from specforge.verify.example import ExampleResult
 from specforge.verify.fuzz import FuzzReport
-
-Status = Literal["killed", "survived", "equivalent", "invalid"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a mutant. `equivalent`: its code is the kernel's own; `invalid`: it does not compile."""
-
-    mutant: str
-    status: Status
-    by: str = ""
-    """What killed it: `wrong`, `hang`, `crash`, or the fault's kind."""
-    detail: str = ""
-    """The failure in one sentence, or where the mutant survives what is special about it."""
-    example: str = ""
-    """The row that killed it."""
+from specforge.verify.session import Failure
 
 
 def attempt(mutant: Mutant, baseline: Baseline, worker: Worker) -> Outcome:
     """Build and run a mutant, variant by variant, until it fails; then search as `check` does.
 
-    First each variant runs a few of the examples that `check` drew for the unchanged kernel, cheapest variant first:
-    most mutants cost one compilation. What survives them is searched as `check` does, all variants together.
+    Each variant, the cheapest first, is built plain; where its code is not the kernel's own it runs a few of the
+    examples that `check` drew for the unchanged kernel. What passes does the same as `check` builds it; what survives
+    that, too, is searched as `check` does, all variants together.
     """
     with _folder(mutant, baseline) as kernel:
-        binaries: dict[Bindings, Path] = {}
-        first, alike = True, False
         try:
+            codes: dict[Bindings, str] = {}
             for variant in baseline.variants:
-                rendered = render(kernel, dict(variant))
-                # Code is compared where it may be equal: once something passed, and from then on before it is run.
-                if rendered.text == baseline.text(variant) or (alike and not _differs(kernel, variant, baseline)):
+                plain = _differing(kernel, variant, baseline)
+                if plain is None:
                     continue
-                binaries[variant] = baseline.build.own_library(kernel, rendered)
-                if killed := _run(mutant, baseline, worker, {variant: binaries[variant]}, baseline.quick(variant)):
+                codes[variant] = code_of(plain)
+                if killed := _run_plain(mutant, baseline, worker, variant, plain):
                     return killed
-                alike = first and not _differs(kernel, variant, baseline)
-                first = False
-                if alike:
-                    del binaries[variant]
-            if not binaries:
+            for variant in list(codes):  # one option more or less, and code may be equal that was not
+                if _differing(kernel, variant, baseline, "bare") is not None:
+                    break
+                del codes[variant]
+            if not codes:
                 return _compare_further(mutant, kernel, baseline)
-            outcome = _run(mutant, baseline, worker, binaries, None)
-            worker.restart()  # it keeps every library that it has loaded
-            return outcome or Outcome(mutant.id, "survived")
+            if (known := baseline.tried.get(tuple(codes.items()))) is not None:
+                return replace(known, mutant=mutant.id)
+            outcome = _run_checked(mutant, kernel, list(codes), baseline, worker)
+            baseline.tried[tuple(codes.items())] = outcome
+            return outcome
         except SpecForgeError as error:
             if error.diagnostics[0].code != "SF506":
                 raise
@@ -84,35 +77,68 @@ def _folder(mutant: Mutant, baseline: Baseline) -> Iterator[Kernel]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _differs(kernel: Kernel, variant: Bindings, baseline: Baseline) -> bool:
-    """Whether a mutant's code is another than the original's in a variant."""
+def _differing(kernel: Kernel, variant: Bindings, baseline: Baseline, way: Way = "plain") -> Path | None:
+    """A mutant's unsanitized library in a variant, where its code is another than the original's."""
     rendered = render(kernel, dict(variant))
     if rendered.text == baseline.text(variant):
-        return False
-    return baseline.build.code(kernel, rendered) != baseline.code(variant)
+        return None
+    library = baseline.build.own_library(kernel, rendered, way)
+    return None if code_of(library) == baseline.original(variant, way)[1] else library
 
 
 def _compare_further(mutant: Mutant, kernel: Kernel, baseline: Baseline) -> Outcome:
     """Equal code in every variant that `check` compiles: equivalent, if it is equal in others as well."""
     for variant in baseline.further():
-        if _differs(kernel, variant, baseline):
+        if all(_differing(kernel, variant, baseline, way) is not None for way in ("plain", "bare")):
             values = ", ".join(f"{name}: {value}" for name, value in variant)
             return Outcome(mutant.id, "survived", detail=f"changes only variants that check does not build: {values}")
     return Outcome(mutant.id, "equivalent", detail="compiles to the same code")
 
 
-def _run(
-    mutant: Mutant, baseline: Baseline, worker: Worker, binaries: dict[Bindings, Path], examples: list[Example] | None
-) -> Outcome | None:
-    """Search with these binaries; what killed the mutant, or None. A crash is believed of a fresh process only."""
+def _run_plain(mutant: Mutant, baseline: Baseline, worker: Worker, variant: Bindings, library: Path) -> Outcome | None:
+    """Run a variant's few examples; what killed the mutant, or None.
+
+    Mutants before it had the same process, and a plain build may write anywhere. So a failure is believed where the
+    process lives and the unchanged kernel passes the same example in it, else only of a fresh process.
+    """
+    examples = baseline.quick(variant)
     used = worker.pid is not None
-    report = baseline.search(baseline.watch(worker), binaries, examples)
+    report = baseline.search(baseline.watch(worker, plain=True), {variant: library}, examples)
+    if report.failure is not None and used and not _is_sound(baseline, worker, variant, report.failure):
+        worker.restart()
+        report = baseline.search(baseline.watch(worker, plain=True), {variant: library}, examples)
     if report.failure is not None and report.failure.result.kind != "wrong":
         worker.restart()  # it may have written where it should not
-        if used and cause(report.failure.result) == "crash":
-            report = baseline.search(baseline.watch(worker), binaries, [report.failure.example])
-            worker.restart()
     return _killed(mutant, report)
+
+
+def _is_sound(baseline: Baseline, worker: Worker, variant: Bindings, failure: Failure) -> bool:
+    """Whether a process that a mutant failed in still runs the unchanged kernel as it should."""
+    if worker.pid is None or cause(failure.result) in {"crash", "hang"}:
+        return False
+    original, _ = baseline.original(variant)
+    report = baseline.search(baseline.watch(worker, plain=True), {variant: original}, [failure.example])
+    return report.failure is None
+
+
+def _run_checked(
+    mutant: Mutant, kernel: Kernel, variants: list[Bindings], baseline: Baseline, worker: Worker
+) -> Outcome:
+    """Build as `check` does; a few examples of each variant, then the whole search, in a process of their own."""
+    worker.restart()
+    watch = baseline.watch(worker, plain=False)
+    binaries: dict[Bindings, Path] = {}
+    killed = None
+    for variant in variants:
+        rendered = render(kernel, dict(variant))
+        baseline.build.check_cubin(kernel, rendered)
+        binaries[variant] = baseline.build.own_library(kernel, rendered, "checked")
+        report = baseline.search(watch, {variant: binaries[variant]}, baseline.quick(variant))
+        if killed := _killed(mutant, report):
+            break
+    killed = killed or _killed(mutant, baseline.search(watch, binaries, None))
+    worker.restart()  # it keeps every library that it has loaded, and whatever it has written
+    return killed or Outcome(mutant.id, "survived")
 
 
 def _killed(mutant: Mutant, report: FuzzReport) -> Outcome | None:

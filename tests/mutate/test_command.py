@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from specforge.mutate import run as run_module
-from specforge.mutate.trial import Outcome
+from specforge.mutate.outcome import Outcome
 from tests.mutate.conftest import TEMPLATE, Ended, Home
 
 Mutate = Callable[..., Ended]
