@@ -12,8 +12,8 @@ FORMATS = {"bf16": (7, 8), "f16": (10, 5), "f32": (23, 8)}
 """Bits of the fraction and of the exponent."""
 CORES = {80: (8, 24), 90: (16, 25)}
 """By compute capability: products taken at once, and bits kept below the largest exponent."""
-LEAST = -300
-"""Where all are zeros: below every exponent."""
+LEAST = -133
+"""Nothing is aligned lower, however small the products are."""
 
 
 def parts(bits: int, dtype: str) -> tuple[Fraction, int | None]:

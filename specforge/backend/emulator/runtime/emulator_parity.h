@@ -27,7 +27,7 @@ constexpr TensorCore tensor_core{8, 24};  // Ampere and Ada take eight products,
 #endif
 
 constexpr int no_exponent = -2000;  // a zero's: half of it is still below that of every product
-constexpr int least_exponent = -300;  // where all are zeros: below that of every product, and within a double's range
+constexpr int least_exponent = -133;  // nothing is aligned lower: the step is then 2^-158
 
 /// Layout of a floating-point type: bits of the fraction and of the exponent.
 struct Bfloat16 {
