@@ -24,7 +24,7 @@ STATUS_HELP = """\b
 Exit status; where several apply, the first of this list wins:
   2  bad command line, spec, template or reference
   3  a kernel is wrong or implausible, or crashed, hung, deadlocked
-  1  a required target was missed
+  1  a required target was missed, or a cell is slower than in the record of --against
   4  undecided: something required is unmeasured or inconclusive
   5  nothing was selected
   0  every required target that was to be decided is met
@@ -171,7 +171,51 @@ def main() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the record here instead of under .specforge/.",
 )
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="RECORD",
+    help="Compare times with an earlier record, cell by cell: faster, slower, same or undecided. A slower cell ends "
+    "with status 1, an undecided one does not; records that may not be compared are refused with status 2.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="With --against: a smaller change of a time does not matter.",
+)
 @click.option("--publish", is_flag=True, help="Put the record under results/ and into the ledger; needs a clean tree.")
+@click.option("--peers", is_flag=True, help="Measure every peer of a kernel, not only those that targets name.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 100),
+    default=None,
+    metavar="N",
+    help="Fresh processes that measure each case; what they differ by is in every interval.  [default: the spec's]",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with a run that was killed while it measured: what its journal holds is not measured again.",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 86_400),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="How long to wait for a card that others use; what is not measured then is undecided.",
+)
+@click.option(
+    "--lock-clocks",
+    is_flag=False,
+    flag_value="base",
+    metavar="[MHZ|base]",
+    help="Lock the card's SM clock while measuring (base: what it holds at its power limit), check that it holds, and "
+    "undo it; needs administrator's rights.  [default: clocks as found]",
+)
 @click.option(
     "--format",
     "form",
@@ -193,16 +237,25 @@ def check(  # noqa: PLR0917 - one argument for each option
     profile: str,
     held_out_seed: Path | None,
     record: Path | None,
+    against: Path | None,
+    tolerance: float,
     publish: bool,
+    peers: bool,
+    processes: int | None,
+    resume: bool,
+    wait: float,
+    lock_clocks: str | None,
     form: str,
 ) -> int:
     """Validate, compile, verify, measure and judge the specs; fail where a target is missed."""
+    from specforge.backend.clocks import parse_clock
     from specforge.check.held_out import read_seed
     from specforge.check.options import Options, parse_backend
     from specforge.check.run import check_specs
 
-    if seconds is not None and math.isnan(seconds):
-        raise click.BadParameter("nan is no number of seconds", param_hint="--seconds")
+    for name, number in (("--seconds", seconds), ("--wait", wait), ("--tolerance", tolerance)):
+        if number is not None and math.isnan(number):
+            raise click.BadParameter("nan is no number", param_hint=name)
     settings = _settings()
     options = Options(
         until=until,  # type: ignore[arg-type]  # click.Choice has checked it
@@ -216,7 +269,14 @@ def check(  # noqa: PLR0917 - one argument for each option
         seconds=seconds,
         held_out_seed=read_seed(held_out_seed, settings),
         record=record,
+        against=against,
+        tolerance=tolerance / 100,
         publish=publish,
+        peers=peers,
+        processes=processes,
+        resume=resume,
+        wait=wait,
+        lock_clocks=None if lock_clocks is None else parse_clock(lock_clocks),
         arguments=tuple(sys.argv[1:]),
     )
     return check_specs(specs, options, form, settings)
@@ -352,6 +412,97 @@ def mutate(  # noqa: PLR0917 - one argument for each option
     return mutate(kernels, Choice(sample, seed, operators, lines, at_least, table), device, _settings())
 
 
+@main.command(
+    epilog="""\b
+Exit status; where several apply, the first of this list wins:
+  2  bad command line, spec, template or tuning file
+  3  a configuration is wrong or crashes: a fault of the kernel, which never wins
+  4  something could not be tuned: no card, a busy one, a default that cannot be timed
+  5  no case with a tunable kernel was selected
+  0  every selected case is tuned
+"""
+)
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=click.Path(path_type=Path))
+@click.option("--only", metavar="GLOB", help="Only benchmarks whose name or kernel matches, as with `check`.")
+@click.option(
+    "--metric",
+    type=click.Choice(("amortised_latency", "latency")),
+    default="amortised_latency",
+    show_default=True,
+    help="What to make small: the time among many launches in a row, or that of one launch alone.",
+)
+@click.option(
+    "--most",
+    type=click.IntRange(2, 100_000),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Configurations to try for each case. A space of no more is tried whole, a larger one is searched.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 100),
+    default=None,
+    metavar="N",
+    help="Fresh processes that time the best few against the default.  [default: the spec's]",
+)
+@click.option("--backend", default="auto", show_default=True, metavar="auto|cuda:N", help="The card to tune on.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the search.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 86_400),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="How long to wait for a card that others use.",
+)
+@click.option(
+    "--lock-clocks",
+    is_flag=False,
+    flag_value="base",
+    metavar="[MHZ|base]",
+    help="Lock the card's SM clock while timing, as with `check`.  [default: clocks as found]",
+)
+def tune(  # noqa: PLR0917 - one argument for each option
+    specs: tuple[Path, ...],
+    only: str | None,
+    metric: str,
+    most: int,
+    processes: int | None,
+    backend: str,
+    seed: int,
+    wait: float,
+    lock_clocks: str | None,
+) -> int:
+    """Search the tunables of each SPEC's kernels on the card that is here, case by case, and keep the fastest.
+
+    A configuration counts only where its result is right before and after it is timed, and replaces the default only
+    where it is faster by more than chance, in fresh processes that time both. What is found is written to
+    tunings/DEVICE/FAMILY__KERNEL.yaml beside the spec's `kernels/`: `check` uses it on that device, until the kernel
+    changes. Run it again to see what changed; each case is written as soon as it is decided.
+
+    \b
+    specforge tune specs/qwen35_h100.yaml --only flash_decode
+    specforge tune specs/qwen35_h100.yaml --only router_topk --metric latency
+    """
+    from specforge.backend.clocks import parse_clock
+    from specforge.check.options import Options, parse_backend
+    from specforge.tune.run import Request, tune_specs
+
+    if math.isnan(wait):
+        raise click.BadParameter("nan is no number", param_hint="--wait")
+    options = Options(
+        only=only,
+        backend=parse_backend(backend),
+        seed=seed,
+        processes=processes,
+        wait=wait,
+        lock_clocks=None if lock_clocks is None else parse_clock(lock_clocks),
+    )
+    request = Request(metric, most)  # type: ignore[arg-type]  # click.Choice has checked it
+    return tune_specs(specs, options, request, _settings())
+
+
 @main.command()
 @click.argument("kernels", nargs=-1, metavar="[KERNEL]...")
 @click.option(
@@ -407,11 +558,12 @@ def parity(  # noqa: PLR0917 - one argument for each option
 
 
 @main.command()
-def doctor() -> int:
+@click.option("--restore-clocks", is_flag=True, help="Undo the clocks that a killed `check --lock-clocks` left locked.")
+def doctor(*, restore_clocks: bool) -> int:
     """Say what this machine can do: compiler, NVRTC, driver, GPU, and the device file that the GPU matches."""
-    from specforge.doctor import examine
+    from specforge import doctor
 
-    findings = examine(_settings())
+    findings = doctor.restore_clocks(_settings()) if restore_clocks else doctor.examine(_settings())
     for finding in findings:
         mark = {True: "ok  ", False: "FAIL", None: "-   "}[finding.works]
         click.echo(f"{mark} {finding.subject}: {finding.detail}")

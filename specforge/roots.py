@@ -25,6 +25,12 @@ def search_roots(start: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((*roots, shipped())))
 
 
+def home(spec: Path) -> Path:
+    """The folder that a spec's files are named relative to: its own root, or its folder where it has none."""
+    root, path = search_roots(spec)[0], spec.resolve()
+    return root if path.is_relative_to(root) else path.parent
+
+
 def tidy(path: Path) -> Path:
     """The path as a person would write it: no `..`, relative where it lies in the working folder."""
     plain = Path(os.path.normpath(path))

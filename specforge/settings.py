@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 
@@ -23,6 +23,9 @@ class Settings:
     """Commit of the sources where there is no git history to ask (SPECFORGE_COMMIT)."""
     held_out_seed: str | None = field(default=None, repr=False)
     """Secret that held-out inputs are drawn with (SPECFORGE_HELD_OUT_SEED)."""
+    locks: Path = field(default_factory=lambda: Path(f"/tmp/specforge-{os.geteuid()}"))
+    """Folder where all runs of a user on a machine meet: which cards are held, which clocks were locked
+    (SPECFORGE_LOCKS; default `specforge-UID` in /tmp, whatever TMPDIR says, as runs must find one another)."""
 
 
 def read_settings() -> Settings:
@@ -35,7 +38,7 @@ def read_settings() -> Settings:
     if jobs and not (jobs.isdecimal() and 1 <= int(jobs) <= 1024):
         raise ValueError(f"SPECFORGE_JOBS must be a whole number from 1 to 1024, not {jobs!r}")
     summary = env.get("GITHUB_STEP_SUMMARY")
-    return Settings(
+    settings = Settings(
         state=Path(env.get("SPECFORGE_STATE") or ".specforge"),
         cxx=env.get("CXX") or None,
         step_summary=Path(summary) if summary else None,
@@ -43,3 +46,5 @@ def read_settings() -> Settings:
         commit=env.get("SPECFORGE_COMMIT") or None,
         held_out_seed=env.pop("SPECFORGE_HELD_OUT_SEED", None) or None,
     )
+    locks = env.get("SPECFORGE_LOCKS")
+    return replace(settings, locks=Path(locks)) if locks else settings

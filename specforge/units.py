@@ -15,6 +15,8 @@ UNITS: dict[str, str] = {
     "W": "power",
     "FLOPS": "arithmetic rate",
     "tok/s": "token rate",
+    "J": "energy",
+    "tok/J": "token count per energy",
     "%": "share",
 }
 """Unit symbol -> dimension. A share is kept as a fraction: `80 %` is 0.8."""
@@ -28,6 +30,8 @@ _EXAMPLES = {
     "W": "575 W",
     "FLOPS": "209.5 TFLOPS",
     "tok/s": "130 tok/s",
+    "J": "2.5 mJ",
+    "tok/J": "40 tok/J",
     "%": "80 %",
 }
 _SHAPE = re.compile(r"\s*([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%µμ/]*)\s*\Z", re.ASCII)
@@ -85,8 +89,8 @@ def format_quantity(value: float, unit: str) -> str:
         return f"{value:g}"
     if unit == "B" and abs(value) < 1e5 and value == int(value):
         return f"{int(value)} B"
-    if unit == "tok/s":
-        return f"{value:.4g} tok/s"
+    if unit in ("tok/s", "tok/J"):
+        return f"{value:.4g} {unit}"
     from quantiphy import Quantity
 
     return str(Quantity(value, unit).render(prec=3, strip_zeros=True))

@@ -118,7 +118,7 @@ print("loaded:", sorted(heavy & set(sys.modules)))
     [
         (["chekc", SPEC], "No such command 'chekc'"),
         (["check"], "Missing argument 'SPEC...'"),
-        (["check", SPEC, "--unitl", "build"], "'--until'?"),
+        (["check", SPEC, "--unitl", "build"], "'--until'"),
         (["check", SPEC, "--until", "rendr"], "'validate', 'render', 'build'"),
         (["check", SPEC, "--format", "xml"], "'text', 'json', 'md', 'junit', 'github'"),
         (["check", SPEC, "--seed", "-1"], "-1 is not in the range"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import date
@@ -12,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from specforge.record.model import RECORD_VERSION
 from specforge.schemas import KINDS, schema_text, write_schemas
 from specforge.spec.document import load_document
 
@@ -37,8 +39,13 @@ def load(path: Path) -> Any:
     )
 
 
-def validator(kind: str) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(json.loads(schema_text(kind)))
+def validator(kind: str, data: Any = None) -> jsonschema.Draft202012Validator:
+    """By today's schema, or by that of the earlier version that a record says it has."""
+    if kind == "record" and data is not None and data["record_version"] < RECORD_VERSION:
+        text = (ROOT / "schemas" / f"record.v{data['record_version']}.schema.json").read_text()
+    else:
+        text = schema_text(kind)
+    return jsonschema.Draft202012Validator(json.loads(text))
 
 
 def mappings(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -59,7 +66,15 @@ def test_no_drift(kind):
 
 
 def test_no_schema_of_nothing():
-    assert sorted(path.name for path in (ROOT / "schemas").iterdir()) == sorted(f"{kind}.schema.json" for kind in KINDS)
+    earlier = [f"record.v{version}" for version in range(1, RECORD_VERSION)]
+    names = sorted(f"{kind}.schema.json" for kind in (*KINDS, *earlier))
+    assert sorted(path.name for path in (ROOT / "schemas").iterdir()) == names
+
+
+def test_earlier_schemas_are_left_alone():
+    kept = {"record.v1.schema.json": "176cc757e40f97a68cf64e24ab91a02998725ea803991daf39b2ffc916f4d433"}
+    found = {name: hashlib.sha256((ROOT / "schemas" / name).read_bytes()).hexdigest() for name in kept}
+    assert found == kept
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,7 +84,8 @@ def test_schemas_are_schemas(kind):
 
 @pytest.mark.parametrize(("kind", "path"), FILES, ids=NAMES)
 def test_shipped_files_are_valid(kind, path):
-    errors = [f"{list(error.path)}: {error.message}" for error in validator(kind).iter_errors(load(path))]
+    data = load(path)
+    errors = [f"{list(error.path)}: {error.message}" for error in validator(kind, data).iter_errors(data)]
     assert not errors
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import atexit
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from specforge.backend.buffers import lay_out
 from specforge.backend.cuda_errors import checked, driver_calls
+from specforge.backend.probe import NvmlUnavailable, nvml
+from specforge.backend.processes import Listing, processes_on
 from specforge.backend.runner import Execution
 from specforge.diagnostics import fail
 
@@ -14,22 +18,37 @@ if TYPE_CHECKING:
     import numpy as np
 
     from specforge.backend.device_case import DeviceCase
+    from specforge.backend.peer_case import PeerCase
+    from specforge.backend.stopwatch import Chunks
     from specforge.spec.geometry import Plan
 
 QUEUE = 400
 """Operations enqueued behind a held stream, at most: the driver's queue blocks the host at about a thousand."""
+HELD = 24
+"""Operations behind a held stream, at most, where launches of a few microseconds are timed one by one.
 
-_EMPTY = b".version 7.0\n.target sm_75\n.address_size 64\n.visible .entry empty()\n{\n  ret;\n}\n"
+While more of them follow, an H100's front end takes 0.7 us longer from one event to the next: of 50 launches of 5 us in
+a row, 3 operations each, the last nine take 4.2 us and the others 4.9 us. So no launch has more than that behind it.
+"""
 
 
 class CudaRunner:
     """A card. Keeps loaded binaries by path and one allocation that grows to the largest case seen."""
 
+    processes_before: Listing | None = None
+    """Those on the card before this one made its context: it knows itself among them by having come since."""
+
     def __init__(self, index: int) -> None:
         device = _find_device(index)
         from specforge.backend.device_memory import DeviceMemory
+        from specforge.backend.own_kernels import OwnKernels, starts_early
         from specforge.backend.stopwatch import Stopwatch
 
+        self.processes_before = processes_on(normal_uuid(device.uuid))
+        open_nvml = ExitStack()  # for as long as the process lives: opening it is slow, and each case looks
+        with suppress(NvmlUnavailable):
+            open_nvml.enter_context(nvml())
+        atexit.register(open_nvml.close)
         with driver_calls(f"starting cuda:{index}"):
             device.set_current()
             self._stream: Any = device.create_stream()
@@ -37,10 +56,12 @@ class CudaRunner:
         self._libraries: dict[str, Any] = {}
         self._memory = DeviceMemory(self._stream)
         self._stopwatch = Stopwatch(device, self._stream)
-        self._empty: Callable[[], None] | None = None
+        self._own = OwnKernels(self._stream, int(device.properties.multiprocessor_count))
         self.name = f"cuda:{index} {device.name}"
         self.uuid = normal_uuid(device.uuid)
         self.l2_bytes = int(device.properties.l2_cache_size)
+        self.overlaps = starts_early()
+        """Whether the card knows dependent launches."""
 
     def run(
         self, plan: Plan, binary: str, inputs: Mapping[str, np.ndarray], *, schedule: int = 0, offset: int = 0
@@ -65,22 +86,41 @@ class CudaRunner:
         from specforge.backend.device_case import DeviceCase
 
         layout = lay_out(plan, offset=offset, copies=copies, spare=spare)
-        return DeviceCase(plan, self._library(binary), self._memory, self._stream, layout)
+        own, library = self._own, self._library(binary)
+        return DeviceCase(plan, library, self._memory, self._stream, layout, sweep=own.sweep, differs=own.differs)
 
-    def time(self, works: Sequence[Callable[[], None]], ahead: Callable[[int], None] | None = None) -> list[float]:
+    def for_peer(self, case: DeviceCase) -> PeerCase:
+        """The same case with a peer's work in its launches' place; raises ImportError where PyTorch is not there."""
+        from specforge.backend.peer_case import PeerCase
+
+        return PeerCase(case, int(self._device.device_id))
+
+    def time(
+        self,
+        works: Sequence[Callable[[], None]],
+        *,
+        lead: Callable[[], None] | None = None,
+        ahead: Callable[[int], None] | None = None,
+        together: int | None = None,
+    ) -> list[float]:
         """Seconds of each piece of enqueued work, between two events, launched from a queue; see Stopwatch."""
-        return self._stopwatch.time(works, ahead)
+        return self._stopwatch.time(works, lead=lead, ahead=ahead, together=together)
 
-    def launch_empty(self) -> None:
-        """Enqueue a kernel that does nothing: what a launch costs at least."""
-        if self._empty is None:
-            from cuda.core import LaunchConfig, ObjectCode, launch
+    def chunks(self, group: Callable[[], None]) -> Chunks:
+        """What enqueues this work over and over, in chunks whose ends the card's clock tells."""
+        from specforge.backend.stopwatch import Chunks
 
-            with driver_calls("loading the empty kernel"):
-                kernel = ObjectCode.from_ptx(_EMPTY).get_kernel("empty")
-            config = LaunchConfig(grid=1, block=32)
-            self._empty = lambda: launch(self._stream, config, kernel)
-        self._empty()
+        return Chunks(self._device, self._stream, group)
+
+    def captured(self, enqueue: Callable[[], None]) -> AbstractContextManager[Callable[[], None]]:
+        """A graph of what `enqueue` enqueues, for the length of a block; gives what enqueues one replay of it."""
+        from specforge.backend.graph import captured
+
+        return captured(self._stream, enqueue)
+
+    def launch_empty(self, *, early: bool = False) -> None:
+        """Enqueue a kernel that does nothing: what a launch costs at least. `early`: as a dependent that waits."""
+        self._own.empty(early=early)
 
     def wait(self) -> None:
         """Wait for everything enqueued."""
@@ -96,6 +136,23 @@ class CudaRunner:
 
         if self._device.properties.max_persisting_l2_cache_size > 0:
             checked(driver.cuCtxResetPersistingL2Cache(), "resetting persisting L2 lines")
+
+    @contextmanager
+    def without_persisting_l2(self) -> Iterator[None]:
+        """No part of L2 is set aside for persisting lines during the block; afterwards as much as before."""
+        from cuda.bindings import driver
+
+        limit = driver.CUlimit.CU_LIMIT_PERSISTING_L2_CACHE_SIZE
+        if self._device.properties.max_persisting_l2_cache_size <= 0:
+            yield
+            return
+        before = checked(driver.cuCtxGetLimit(limit), "asking for the persisting part of L2")
+        checked(driver.cuCtxSetLimit(limit, 0), "setting the persisting part of L2")
+        try:
+            self.reset_persisting_l2()
+            yield
+        finally:
+            driver.cuCtxSetLimit(limit, before)  # no check: what went wrong in the block says more
 
     def _library(self, binary: str) -> Any:  # noqa: ANN401 -- cuda.core's ObjectCode
         if binary not in self._libraries:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from specforge.backend.buffers import (
 )
 from specforge.backend.cuda_errors import checked, driver_calls
 from specforge.backend.device_memory import DeviceMemory
+from specforge.backend.own_kernels import starts_early
 from specforge.expressions import Scalar
 
 if TYPE_CHECKING:
@@ -34,11 +35,22 @@ class DeviceCase:
     Tensors with several copies rotate: rotation r uses copy r modulo their number. A memory serves one case at a time.
     """
 
-    def __init__(self, plan: Plan, library: Any, memory: DeviceMemory, stream: Any, layout: Layout) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        plan: Plan,
+        library: Any,  # noqa: ANN401 -- cuda.core's ObjectCode
+        memory: DeviceMemory,
+        stream: Any,  # noqa: ANN401 -- cuda.core's Stream
+        layout: Layout,
+        *,
+        sweep: Callable[[int, int], None],
+        differs: Callable[[int, int, int, int], bool],
+    ) -> None:
         self.plan = plan
         self.layout = layout
         self._memory = memory
         self._stream = stream
+        self._sweep, self._differs = sweep, differs
         self._base = memory.reserve(layout.nbytes)
         self._given: dict[str, Bytes] = {}
         self._launches = [_Launch(planned, library) for planned in plan.launches]
@@ -62,9 +74,15 @@ class DeviceCase:
         self._given |= given
 
     def scrub(self, size: int, turn: int) -> None:
-        """Enqueue writing `size` bytes of the spare stretch, each turn the next ones: they push others out of L2."""
+        """Enqueue reading `size` bytes of the spare stretch, each turn the next ones: they push others out of L2."""
         room = self.layout.nbytes - self.layout.spare
-        self._memory.fill(self.layout.spare + turn % max(1, room // size) * size, size, turn & 0xFF)
+        self._sweep(self._base + self.layout.spare + turn % max(1, room // size) * size, size)
+
+    def warm(self) -> None:
+        """Enqueue reading every copy of the hot tensors: they are in L2 then, as far as it holds them."""
+        for place in self.layout.places.values():
+            if place.plan.residency == "hot":
+                self._sweep(self._base + place.base, place.copies * place.stride)
 
     def poison(self) -> None:
         """Fill every copy of outputs and scratch with 0xFF."""
@@ -72,16 +90,27 @@ class DeviceCase:
             if place.plan.role != "in":
                 self._memory.fill_data(place, POISON_BYTE)
 
-    def launch(self, rotation: int = 0) -> None:
-        """Enqueue the launch group on one rotation of the tensors."""
-        places = self.layout.places
-        for bound in self._launches:
+    def launch(self, rotation: int = 0, *, only: int | None = None, linked: bool = False, early: bool = False) -> None:
+        """Enqueue the launch group on one rotation of the tensors; with `only`, one launch of it.
+
+        `linked`: inputs of the plan's chain are what the rotation before wrote. `early`: the group may start before
+        the one ahead has ended, as far as its first launch is a dependent one.
+        """
+        chain = self.plan.chain if linked else {}
+        for index, bound in enumerate(self._launches):
+            if only is not None and index != only:
+                continue
             arguments = [
-                self._base + places[argument].address(rotation) if isinstance(argument, str) else argument
+                self._address(argument, rotation, chain) if isinstance(argument, str) else argument
                 for argument in bound.arguments
             ]
+            config = bound.dependent if only is None and (index > 0 or early) else bound.alone
             with driver_calls(f"launching {bound.entry}"):
-                launch(self._stream, bound.config, bound.kernel, *arguments)
+                launch(self._stream, config, bound.kernel, *arguments)
+
+    def _address(self, name: str, rotation: int, chain: Mapping[str, str]) -> int:
+        name, rotation = (chain[name], rotation - 1) if name in chain else (name, rotation)
+        return self._base + self.layout.places[name].address(rotation)
 
     def wait(self) -> None:
         """Wait for everything enqueued; a kernel's fault comes up here."""
@@ -100,7 +129,11 @@ class DeviceCase:
             for copy in _damaged(before) | _damaged(after):
                 found += find_damage(name, before[copy], after[copy])
             if name in self._given:
-                for copy in range(min(place.copies, rotations)):
+                copies = min(place.copies, rotations)
+                first = self._base + place.address(0)
+                if copies > 1 and not self._differs(first, place.stride, place.plan.nbytes, copies):
+                    copies = 1  # what holds for the first holds for all
+                for copy in range(copies):
                     found += find_change(place.plan, self._given[name], self._memory.read(place, copy))
         return tuple(dict.fromkeys(found))
 
@@ -122,22 +155,13 @@ class _Launch:
                 device = checked(driver.cuCtxGetDevice(), "asking for the device")
                 code = driver.cuKernelSetAttribute(limit, planned.shared_bytes, self.kernel.handle, device)
                 checked(code, f"asking for {planned.shared_bytes} bytes of shared memory for {planned.entry}")
-            self.config = LaunchConfig(
-                grid=planned.grid,
-                block=planned.block,
-                shmem_size=planned.shared_bytes,
-                programmatic_stream_serialization=planned.dependent and _starts_early(),
-            )
+            size = {"grid": planned.grid, "block": planned.block, "shmem_size": planned.shared_bytes}
+            self.alone = LaunchConfig(**size)
+            early = planned.dependent and starts_early()
+            self.dependent = LaunchConfig(**size, programmatic_stream_serialization=True) if early else self.alone
         if len(sizes) != len(planned.args):
             raise ValueError(f"{planned.entry} takes {len(sizes)} arguments, {len(planned.args)} are planned")
         self.arguments = [_typed(planned.entry, *pair) for pair in zip(planned.args, sizes, strict=True)]
-
-
-def _starts_early() -> bool:
-    """Whether the card knows dependent launches (compute capability 9.0 on); on another they follow one another."""
-    device = checked(driver.cuCtxGetDevice(), "asking for the device")
-    major = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
-    return int(checked(driver.cuDeviceGetAttribute(major, device), "asking for the compute capability")) >= 9
 
 
 def _typed(entry: str, argument: Scalar, size: int) -> Any:  # noqa: ANN401 -- a buffer's name or a numpy scalar

@@ -54,14 +54,15 @@ class EmulatorRunner:
         tensors = {name: _fill(memory, place, given.get(name)) for name, place in layout.places.items()}
         module = self._module(binary)
         module.loaded.watch([_watched(memory, place) for place in layout.places.values()])
-        calls = []
+        calls: list[Call] = []
         for launch in plan.launches:
             arguments = [
                 tensors[argument].ctypes.data if isinstance(argument, str) else _typed(launch.entry, argument, size)
                 for argument, size in zip(launch.args, module.sizes(launch.entry, len(launch.args)), strict=True)
             ]
             sizes = launch.grid, launch.block, launch.shared_bytes
-            calls.append(Call(launch.entry, *sizes, arguments, launch.dependent))
+            dependent = launch.dependent and bool(calls)  # ahead of the first there is nothing here
+            calls.append(Call(launch.entry, *sizes, arguments, dependent))
         try:
             module.loaded.launch_all(calls, schedule=schedule)
         except EmulationFault as fault:

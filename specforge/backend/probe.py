@@ -26,6 +26,8 @@ class LiveCard:
     power_limit: float | None
     sm_clock_max: float | None
     memory_clock_max: float | None
+    persistence: bool | None = None
+    """Whether the driver stays loaded while nobody uses the card: without it, the first to come waits for a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,18 @@ def nvml() -> Iterator[Any]:
 
 def ask(library: Any, function: str, *arguments: object) -> Any:  # noqa: ANN401 -- whatever NVML answers
     """Ask NVML for something that a card may not offer; None where it does not, or where this pynvml is too old."""
+    return ask_why(library, function, *arguments)[0]
+
+
+def ask_why(library: Any, function: str, *arguments: object) -> tuple[Any, str | None]:  # noqa: ANN401 -- as `ask`
+    """As `ask`, with why there is no answer; one of the two is None."""
     try:
-        return getattr(library, function)(*arguments)
-    except (library.NVMLError, AttributeError):
-        return None
+        answer = getattr(library, function)(*arguments)
+    except library.NVMLError as error:
+        return None, str(error)
+    except AttributeError:
+        return None, f"this nvidia-ml-py has no {function}"
+    return answer, None if answer is not None else f"{function} gave nothing"
 
 
 def _card(library: Any, index: int, driver: str, cuda: str) -> LiveCard:  # noqa: ANN401
@@ -90,6 +100,7 @@ def _card(library: Any, index: int, driver: str, cuda: str) -> LiveCard:  # noqa
     ecc = ask(library, "nvmlDeviceGetEccMode", handle)
     mig = ask(library, "nvmlDeviceGetMigMode", handle)
     limit = ask(library, "nvmlDeviceGetEnforcedPowerLimit", handle)
+    persistence = ask(library, "nvmlDeviceGetPersistenceMode", handle)
     vbios = ask(library, "nvmlDeviceGetVbiosVersion", handle)
     return LiveCard(
         index=index,
@@ -105,6 +116,7 @@ def _card(library: Any, index: int, driver: str, cuda: str) -> LiveCard:  # noqa
         power_limit=None if limit is None else limit / 1000,
         sm_clock_max=_hertz(ask(library, "nvmlDeviceGetMaxClockInfo", handle, library.NVML_CLOCK_SM)),
         memory_clock_max=_hertz(ask(library, "nvmlDeviceGetMaxClockInfo", handle, library.NVML_CLOCK_MEM)),
+        persistence=None if persistence is None else bool(persistence),
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +12,10 @@ from typing import Any
 from cuda.bindings import driver
 from cuda.core import Device, EventOptions
 
-from specforge.backend.cuda_errors import checked, driver_calls
+from specforge.backend.cuda_errors import CudaError, checked, driver_calls
+
+PATIENCE = 20.0
+"""Seconds after which a held stream is let go: a host that the full queue blocks would hold it for ever."""
 
 _HOST_MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
 
@@ -28,24 +33,36 @@ class Stopwatch:
         self._gate.value = 0
         self._gate_on_card = checked(driver.cuMemHostGetDevicePointer(host, 0), "mapping the gate's memory")
 
-    def time(self, works: Sequence[Callable[[], None]], ahead: Callable[[int], None] | None = None) -> list[float]:
+    def time(
+        self,
+        works: Sequence[Callable[[], None]],
+        *,
+        lead: Callable[[], None] | None = None,
+        ahead: Callable[[int], None] | None = None,
+        together: int | None = None,
+    ) -> list[float]:
         """Seconds each piece took; a piece only enqueues, and has run before, so that nothing is loaded while held.
 
-        `ahead(n)` enqueues what runs untimed before piece n. The first piece runs once more ahead of all, untimed: it
-        takes the start of an idle card on itself.
+        `together` pieces at a time wait in the queue, all where it is None; a piece that fills much of the queue, as a
+        graph does, waits alone, and is enqueued while the one before it runs. `lead` runs untimed ahead of every such
+        group and takes the start of an idle card on itself, `ahead(n)` untimed ahead of piece n.
         """
+        together = together or max(1, len(works))
         with driver_calls("timing launches"):
             while len(self._events) < len(works):
                 self._events.append((self._event(), self._event()))
-            with self._held():
-                if works:
-                    works[0]()
-                for number, ((start, end), work) in enumerate(zip(self._events, works, strict=False)):
-                    if ahead is not None:
-                        ahead(number)
-                    self._stream.record(start)
-                    work()
-                    self._stream.record(end)
+            with self._watched():
+                for first in range(0, len(works), together):
+                    with self._held():
+                        if lead is not None:
+                            lead()
+                        for number in range(first, min(first + together, len(works))):
+                            start, end = self._events[number]
+                            if ahead is not None:
+                                ahead(number)
+                            self._stream.record(start)
+                            works[number]()
+                            self._stream.record(end)
             checked(driver.cuStreamSynchronize(self._stream.handle), "waiting for timed launches")
             return [(end - start) * 1e-3 for start, end in self._events[: len(works)]]
 
@@ -63,3 +80,58 @@ class Stopwatch:
             yield
         finally:
             self._gate.value = self._ticket
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Let the stream go where enqueuing lasts too long, and refuse what was timed then."""
+        late = threading.Event()
+        done = threading.Event()
+
+        def let_go() -> None:
+            patience = PATIENCE
+            while not done.wait(patience):  # the next piece may fill the queue as well
+                late.set()
+                self._gate.value = self._ticket
+                patience = 0.01
+
+        watchdog = threading.Thread(target=let_go, daemon=True)
+        watchdog.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watchdog.join()
+        if late.is_set():
+            raise CudaError("the driver's queue is full", "enqueuing timed launches")
+
+
+class Chunks:
+    """Work enqueued in chunks, each between two events, so that the next is there before the one ahead ends."""
+
+    def __init__(self, device: Device, stream: Any, group: Callable[[], None]) -> None:  # noqa: ANN401 -- cuda.core's
+        self._device, self._stream, self._group = device, stream, group
+        self._origin: Any = None
+        self._waiting: deque[tuple[Any, Any]] = deque()
+
+    def enqueue(self, count: int) -> None:
+        """Enqueue a chunk of so many groups, back to back."""
+        with driver_calls("enqueuing a chunk of work"):
+            start, end = (self._device.create_event(EventOptions(timing_enabled=True)) for _ in range(2))
+            self._origin = self._origin or start
+            self._stream.record(start)
+            for _ in range(count):
+                self._group()
+            self._stream.record(end)
+        self._waiting.append((start, end))
+
+    def ended(self) -> bool:
+        """Whether the chunk ahead of the one enqueued last has run, so that the card may have waited for the host."""
+        with driver_calls("asking for a chunk of work"):
+            return len(self._waiting) < 2 or bool(self._waiting[-2][1].is_done)
+
+    def wait(self) -> tuple[float, float]:
+        """Wait for the oldest chunk not waited for; when it began and ended, in seconds since the first one began."""
+        start, end = self._waiting.popleft()
+        with driver_calls("waiting for a chunk of work"):
+            end.sync()
+            return (start - self._origin) * 1e-3, (end - self._origin) * 1e-3

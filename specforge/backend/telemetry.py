@@ -1,28 +1,52 @@
-"""The state of a card at a moment: clocks, power, temperature, what slows it, who else uses it."""
+"""The state of a card at a moment: clocks, power, temperature, what slows it, its errors, who else uses it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from specforge.backend.probe import NvmlUnavailable, ask, nvml
+from specforge.backend.probe import NvmlUnavailable, ask, ask_why, nvml
+from specforge.backend.processes import Listing, Strangers, list_processes
 
+# The bits are nvml.h's own: a name that a later pynvml drops must not read as "never slowed".
 HARMFUL = {
-    "sw_power_cap": "nvmlClocksThrottleReasonSwPowerCap",
-    "hw_slowdown": "nvmlClocksThrottleReasonHwSlowdown",
-    "sw_thermal": "nvmlClocksThrottleReasonSwThermalSlowdown",
-    "hw_thermal": "nvmlClocksThrottleReasonHwThermalSlowdown",
-    "power_brake": "nvmlClocksThrottleReasonHwPowerBrakeSlowdown",
+    "sw_power_cap": 0x4,
+    "hw_slowdown": 0x8,
+    "sw_thermal": 0x20,
+    "hw_thermal": 0x40,
+    "power_brake": 0x80,
 }
-"""Reasons for lower clocks that spoil a measurement; a card that idles or obeys set clocks is not among them."""
+"""Reasons for lower clocks that may spoil a measurement, with NVML's bit."""
+HARMLESS = {
+    "idle": 0x1,
+    "applications_clocks": 0x2,
+    "sync_boost": 0x10,
+    "display_clocks": 0x100,
+    "board_limit": 0x200,
+    "reliability": 0x400,
+}
+"""Reasons that hold steadily, with NVML's bit: a card that idles, obeys set clocks or stands at its highest."""
+
+RECENT = 0.1
+"""Seconds for which a whole reading stands: power, energy and utilisation move every 20 to 200 ms on the card itself.
+
+A whole reading takes some 4 ms, which is many batches' own time; the clocks and what slows them, a quarter of that.
+"""
+_GLANCED = frozenset({"sm_clock", "memory_clock", "throttled", "conditions"})
+
+_VOLATILE, _CORRECTED, _UNCORRECTED = 0, 0, 1  # nvml.h: since the driver was loaded; kinds of memory error
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """Hertz, watts, degrees Celsius; None where the card does not say. `reason` says why all are None."""
+    """Hertz, watts, degrees Celsius, joules, bytes; None where the card does not say, and `missing` says why.
+
+    `reason` says why nothing at all is known.
+    """
 
     sm_clock: float | None = None
     memory_clock: float | None = None
@@ -31,19 +55,42 @@ class Telemetry:
     throttled: tuple[str, ...] = ()
     """Names of HARMFUL that hold."""
     foreign_processes: tuple[int, ...] = ()
-    """Process ids of others that use the card."""
+    """Process ids of others that use the card, as NVML gives them; in a container they may be the host's."""
     reason: str | None = None
+    conditions: tuple[str, ...] = ()
+    """Names of HARMLESS that hold, and of bits that NVML has learned since."""
+    foreign_bytes: int | None = None
+    """Memory of the card that those others hold together."""
+    ecc_corrected: int | None = None
+    ecc_uncorrected: int | None = None
+    """Memory errors since the driver was loaded."""
+    energy: float | None = None
+    """Joules that the card took since the driver was loaded."""
+    utilisation: float | None = None
+    """Share of the last sampling period (a sixth of a second to a second) in which a kernel of anybody's ran."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """By field: why it is None, or why it may not be all."""
 
 
 class CardWatch:
     """Reads the state of one card; NVML stays open for the length of a `with` block, as opening it is slow.
 
-    `own` are processes besides this one that are no strangers on the card.
+    `own` are processes besides this one that are no strangers on the card. `before` are the card's processes from
+    before this one made a context there (`processes_on`): where ids are of another namespace, only what came since can
+    be this process.
     """
 
-    def __init__(self, uuid: str, own: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        uuid: str,
+        own: Collection[int] = (),
+        before: Listing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._uuid = uuid
-        self._own = {os.getpid(), *own}
+        self._clock = clock
+        self._last: tuple[float, Telemetry] | None = None
+        self._strangers = Strangers(own, before)
         self._open = ExitStack()
         self._library: Any = None
         self._handle: Any = None
@@ -68,32 +115,94 @@ class CardWatch:
         """The card's state now."""
         if self._reason is not None:
             return Telemetry(reason=self._reason)
-        library, handle = self._library, self._handle
-        power = ask(library, "nvmlDeviceGetPowerUsage", handle)
-        temperature = ask(library, "nvmlDeviceGetTemperature", handle, library.NVML_TEMPERATURE_GPU)
-        return Telemetry(
-            sm_clock=_hertz(ask(library, "nvmlDeviceGetClockInfo", handle, library.NVML_CLOCK_SM)),
-            memory_clock=_hertz(ask(library, "nvmlDeviceGetClockInfo", handle, library.NVML_CLOCK_MEM)),
-            power=None if power is None else power / 1000,
-            temperature=None if temperature is None else float(temperature),
-            throttled=_throttled(library, handle),
-            foreign_processes=_foreign(library, handle, self._own),
+        library, handle, missing = self._library, self._handle, dict[str, str]()
+        get = partial(self._get, missing)
+        throttled, conditions = self._reasons(missing)
+        strangers, doubt = self._strangers.among(list_processes(library, handle))
+        if doubt is not None:
+            missing["foreign_processes"] = doubt
+        if any(process.bytes is None for process in strangers):
+            missing["foreign_bytes"] = "the driver hides what other processes hold"
+        rates, why = ask_why(library, "nvmlDeviceGetUtilizationRates", handle)
+        if why is not None:
+            missing["utilisation"] = why
+        counted = "nvmlDeviceGetTotalEccErrors"
+        corrected = get("ecc_corrected", counted, _CORRECTED, _VOLATILE)
+        uncorrected = get("ecc_uncorrected", counted, _UNCORRECTED, _VOLATILE)
+        sm_clock, memory_clock = self._clocks(missing)
+        found = Telemetry(
+            sm_clock=sm_clock,
+            memory_clock=memory_clock,
+            power=get("power", "nvmlDeviceGetPowerUsage", scale=1e-3),
+            temperature=get("temperature", "nvmlDeviceGetTemperature", library.NVML_TEMPERATURE_GPU),
+            throttled=throttled,
+            foreign_processes=tuple(sorted({process.pid for process in strangers})),
+            conditions=conditions,
+            foreign_bytes=None if "foreign_bytes" in missing else sum(process.bytes or 0 for process in strangers),
+            ecc_corrected=None if corrected is None else int(corrected),
+            ecc_uncorrected=None if uncorrected is None else int(uncorrected),
+            energy=get("energy", "nvmlDeviceGetTotalEnergyConsumption", scale=1e-3),
+            utilisation=None if rates is None else rates.gpu / 100,
+            missing=missing,
+        )
+        self._last = self._clock(), found
+        return found
+
+    def glance(self) -> Telemetry:
+        """The clocks and what slows them now; the rest of the last whole reading, which is RECENT or made now."""
+        if self._reason is not None or self._last is None or self._clock() - self._last[0] > RECENT:
+            return self.read()
+        last = self._last[1]
+        missing = {name: why for name, why in last.missing.items() if name not in _GLANCED}
+        throttled, conditions = self._reasons(missing)
+        sm_clock, memory_clock = self._clocks(missing)
+        return replace(
+            last,
+            sm_clock=sm_clock,
+            memory_clock=memory_clock,
+            throttled=throttled,
+            conditions=conditions,
+            missing=missing,
         )
 
+    def energy(self) -> float:
+        """The energy counter alone, in joules since the driver was loaded; raises NvmlUnavailable where there is none.
 
-def _throttled(library: Any, handle: Any) -> tuple[str, ...]:  # noqa: ANN401
-    bits = ask(library, "nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
-    return tuple(name for name, constant in HARMFUL.items() if bits & int(getattr(library, constant, 0)))
+        One call instead of a dozen, for reading in the midst of work.
+        """
+        if self._reason is not None:
+            raise NvmlUnavailable(self._reason)
+        millijoules, why = ask_why(self._library, "nvmlDeviceGetTotalEnergyConsumption", self._handle)
+        if why is not None:
+            raise NvmlUnavailable(f"no energy counter: {why}")
+        return float(millijoules) / 1000
 
+    def _get(
+        self, missing: dict[str, str], name: str, function: str, *arguments: object, scale: float = 1.0
+    ) -> float | None:
+        answer, why = ask_why(self._library, function, self._handle, *arguments)
+        if why is not None:
+            missing[name] = why
+            return None
+        return float(answer) * scale
 
-def _foreign(library: Any, handle: Any, own: set[int]) -> tuple[int, ...]:  # noqa: ANN401
-    listed = [
-        process.pid
-        for function in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses")
-        for process in ask(library, function, handle) or ()
-    ]
-    return tuple(sorted(set(listed) - own))
+    def _clocks(self, missing: dict[str, str]) -> tuple[float | None, float | None]:
+        """Of the multiprocessors and of the memory."""
+        function, library = "nvmlDeviceGetClockInfo", self._library
+        return (
+            self._get(missing, "sm_clock", function, library.NVML_CLOCK_SM, scale=1e6),
+            self._get(missing, "memory_clock", function, library.NVML_CLOCK_MEM, scale=1e6),
+        )
 
-
-def _hertz(megahertz: int | None) -> float | None:
-    return None if megahertz is None else megahertz * 1e6
+    def _reasons(self, missing: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of what holds the clocks down: the harmful, the others."""
+        bits, why = ask_why(self._library, "nvmlDeviceGetCurrentClocksEventReasons", self._handle)
+        if bits is None:  # the name until driver 535
+            bits = ask(self._library, "nvmlDeviceGetCurrentClocksThrottleReasons", self._handle)
+        if bits is None:
+            missing["throttled"] = missing["conditions"] = why or ""
+            return (), ()
+        known = HARMFUL | HARMLESS
+        unknown = [f"bit_{at}" for at in range(64) if bits >> at & 1 and 1 << at not in known.values()]
+        throttled = tuple(name for name, bit in HARMFUL.items() if bits & bit)
+        return throttled, (*(name for name, bit in HARMLESS.items() if bits & bit), *unknown)

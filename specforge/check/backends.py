@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specforge.diagnostics import SpecForgeError, fail
+from specforge.roots import home
 from specforge.spec.facts import Device, load_device
 from specforge.spec.load import Spec
+from specforge.spec.tuning import Tunings, load_tunings
 
 if TYPE_CHECKING:
     from specforge.backend.probe import LiveCard
@@ -25,6 +27,8 @@ class Choice:
     """Whether the card that runs is the spec's own."""
     absent: str
     """Why nothing can be measured here; empty where something can."""
+    tunings: Tunings = field(default_factory=Tunings)
+    """For the card that runs; on the emulator, for the spec's own."""
 
     @property
     def name(self) -> str:
@@ -37,7 +41,7 @@ def choose(requested: str, spec: Spec) -> Choice:
     from specforge.backend.probe import probe
 
     if requested == "emulator":
-        return _emulator("the emulator was asked for, and it measures nothing")
+        return _emulator("the emulator was asked for, and it measures nothing", spec)
     found = probe()
     if requested.startswith("cuda:"):
         index = int(requested[5:])
@@ -52,19 +56,23 @@ def choose(requested: str, spec: Spec) -> Choice:
             )
         return _on_card(card, spec)
     if not found.cards:
-        return _emulator(f"no card on this machine ({found.reason})")
+        return _emulator(f"no card on this machine ({found.reason})", spec)
     own = [card for card in found.cards if card.name in spec.device.file.match.names]
     return _on_card((own or list(found.cards))[0], spec)
 
 
-def _emulator(absent: str) -> Choice:
-    return Choice("emulator", None, None, False, absent)
+def _emulator(absent: str, spec: Spec) -> Choice:
+    return Choice("emulator", None, None, False, absent, spec.tunings)
 
 
 def _on_card(card: LiveCard, spec: Spec) -> Choice:
     matches = _fits(spec.device, card)
     device = spec.device if matches else match_device(card, spec.roots)
-    return Choice(f"cuda:{card.index}", card, device, matches, "")
+    tunings = spec.tunings
+    if not matches:
+        kernels = [benchmark.kernel for benchmark in spec.benchmarks if benchmark.kernel is not None]
+        tunings = Tunings() if device is None else load_tunings(home(spec.path), device.file.device, kernels)
+    return Choice(f"cuda:{card.index}", card, device, matches, "", tunings)
 
 
 def _fits(device: Device, card: LiveCard) -> bool:

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
 
-from specforge.backend.runner import KernelFault
 from specforge.check.backends import Choice
-from specforge.check.measurement import Outcome, Trouble
+from specforge.check.measurement import Measured, Outcome
+from specforge.check.metrics import floors_of, measured_values
 from specforge.check.options import Options
+from specforge.check.peers import speedups
 from specforge.check.variants import Variant, variant_of
 from specforge.check.verification import Verification
 from specforge.judge.verdict import Evidence, Value
 from specforge.kernel.build import Binary
 from specforge.kernel.occupancy import occupancy
-from specforge.measure.measurement import Measurement
+from specforge.measure.cell import Cell
+from specforge.measure.peer import PeerCell
 from specforge.spec.geometry import Plan
 from specforge.spec.load import Benchmark, Spec
 from specforge.spec.metrics import METRICS
@@ -41,7 +43,12 @@ class Findings:
     verification: Verification = field(default_factory=Verification)
     executed_plans: dict[str, Plan] = field(default_factory=dict)
     """By case id, for the card that ran."""
-    measured: dict[str, Outcome] = field(default_factory=dict)
+    measured: Measured = field(default_factory=Measured)
+
+    @property
+    def peers(self) -> dict[str, dict[str, PeerCell]]:
+        """By case id and peer."""
+        return {case: outcome.peers for case, outcome in self.measured.outcomes.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ def gather(scope: Scope, benchmark: Benchmark, case: Case) -> Evidence:
         values |= _static(scope, case)
     report = findings.verification.reports.get(case.kernel.identity)
     own = findings.verification.own.get(case.id)
-    outcome = findings.measured.get(case.id)
+    outcome = findings.measured.outcomes.get(case.id)
     wrong, fault = _failure(report, f"{case.kernel.identity} fails")
     if wrong is None and fault is None:
         wrong, fault = _failure(own, "this case fails")
@@ -83,26 +90,26 @@ def gather(scope: Scope, benchmark: Benchmark, case: Case) -> Evidence:
         missing["*"] = doubt
     ratio = _own_ratio(own)
     trouble, implausible = findings.verification.trouble.get(case.kernel.identity), None
-    match outcome:
-        case Measurement():
-            bad = _measured_wrong(outcome)
-            wrong = wrong or (bad if waived is None or not _is_waived(case, outcome) else None)
-            verified = outcome.verified and wrong is None and fault is None
-            missing.pop("*", None)
-            implausible = _implausible(outcome)
-            values |= _timed(scope, case, outcome)
-            if outcome.refusal:
-                missing["*"] = outcome.refusal if bad is None or wrong is not None or waived is None else waived
-            ratio = max((check.ratio for check in (outcome.before, outcome.after) if check is not None), default=ratio)
-        case KernelFault():
-            fault = fault or str(outcome)
-        case Trouble():
-            trouble = str(outcome)
+    if outcome is not None and outcome.cell.rounds:
+        cell = outcome.cell
+        bad = _measured_wrong(cell)
+        wrong = wrong or (bad if waived is None or not _is_waived(case, cell) else None)
+        verified = cell.verified and wrong is None and fault is None
+        missing.pop("*", None)
+        found, why, implausible = _timed(scope, case, outcome)
+        values |= found
+        missing |= why
+        if cell.refusal:
+            missing["*"] = cell.refusal if bad is None or wrong is not None or waived is None else waived
+        ratio = max((check.ratio for check in cell.checks), default=ratio)
+    if outcome is not None and outcome.fault is not None:
+        fault = fault or str(outcome.fault)
+    if outcome is not None and outcome.trouble is not None:
+        trouble = outcome.trouble
     if ratio is not None and math.isfinite(ratio):
         values["error_ratio"] = Value(ratio)
-    missing |= {
-        name: reason for name, reason in _missing(scope, case).items() if name not in values and "*" not in missing
-    }
+    known = values.keys() | missing.keys()
+    missing |= {name: reason for name, reason in _missing(scope, case).items() if not {name, "*"} & known}
     return Evidence(case.id, verified, wrong, implausible, fault, trouble, values, missing, waived)
 
 
@@ -129,13 +136,12 @@ def _waived(case: Case) -> str | None:
     return f"wrong values waived until {use.until} ({use.position.file}:{use.position.line}): {use.reason}"
 
 
-def _is_waived(case: Case, outcome: Measurement) -> bool:
+def _is_waived(case: Case, cell: Cell) -> bool:
     """Whether what was wrong around the timing is nothing but what the case's waivers cover."""
     assert case.kernel is not None
     waivers, known = Waivers(case.kernel, date.today()), {**case.parameters, **case.tunables}
     example = Example(dict(case.parameters))
-    checks = [check for check in (outcome.before, outcome.after) if check is not None]
-    return all(waivers.weigh(known, example, check).passed for check in checks)
+    return all(waivers.weigh(known, example, check).passed for check in cell.checks)
 
 
 def _failure(report: FuzzReport | None, subject: str) -> tuple[str | None, str | None]:
@@ -155,7 +161,7 @@ def _doubt(scope: Scope, case: Case, report: FuzzReport | None, own: FuzzReport 
         return None if not scope.options.reaches("verify") else "the kernel was not run"
     if own is not None and own.failure is None and own.examples > 0:
         return None
-    if scope.findings.measured:
+    if scope.findings.measured.outcomes:
         return "the case was to be verified where it is measured, and was not"
     if case.id not in scope.findings.verification.beyond:
         return "the case was not run: the wall budget of its kernel was used up (--seconds)"
@@ -173,17 +179,12 @@ def _own_ratio(own: FuzzReport | None) -> float | None:
     return own.failure.result.ratio if own.failure is not None else own.worst_ratio
 
 
-def _measured_wrong(outcome: Measurement) -> str | None:
-    for when, check in (("before timing", outcome.before), ("in a timed launch", outcome.after)):
-        if check is not None and not check.passed:
-            return f"wrong {when}: {check.failure}"
+def _measured_wrong(cell: Cell) -> str | None:
+    for one in cell.rounds:
+        for when, check in (("before timing", one.before), ("in a timed launch", one.after)):
+            if check is not None and not check.passed:
+                return f"wrong {when}: {check.failure}"
     return None
-
-
-def _implausible(outcome: Measurement) -> str | None:
-    if not outcome.implausible or outcome.median is None or outcome.floor is None:
-        return None
-    return f"{outcome.median * 1e6:.3f} us is faster than the roofline's {outcome.floor * 1e6:.3f} us"
 
 
 def _static(scope: Scope, case: Case) -> dict[str, Value]:
@@ -205,24 +206,20 @@ def _static(scope: Scope, case: Case) -> dict[str, Value]:
     }
 
 
-def _timed(scope: Scope, case: Case, outcome: Measurement) -> dict[str, Value]:
-    """Metrics that follow from the samples; absolute ones only on the spec's own card."""
-    if outcome.median is None or outcome.low is None or outcome.high is None:
-        return {}
-    choice, findings = scope.choice, scope.findings
-    plan = findings.executed_plans[case.id]
-    found: dict[str, Value] = {}
-    if choice is not None and choice.matches:
-        found["latency"] = Value(outcome.median, outcome.low, outcome.high)
-        found["bandwidth"] = Value(*(plan.bytes / time for time in (outcome.median, outcome.high, outcome.low)))
-    if choice is not None and choice.device is not None:
-        bandwidth = float(choice.device.names["device.memory_bandwidth"])
-        rate = float(choice.device.names["device.bf16_rate"])
-        least = max(plan.bytes / bandwidth, plan.flops / rate)
-        times = (outcome.median, outcome.high, outcome.low)
-        found["peak_bandwidth_share"] = Value(*(plan.bytes / time / bandwidth for time in times))
-        found["roofline_share"] = Value(*(least / time for time in times))
-    return found
+def _timed(scope: Scope, case: Case, outcome: Outcome) -> tuple[dict[str, Value], dict[str, str], str | None]:
+    """Metrics that follow from the samples, by name why others do not, and what is implausible about them.
+
+    A case that trouble kept from some of its processes has none: its interval would be another than was asked for.
+    """
+    choice, cell = scope.choice, outcome.cell
+    assert choice is not None
+    plan = scope.findings.executed_plans[case.id]
+    implausible = cell.implausible(floors_of(plan, choice))
+    if outcome.fault is not None or outcome.trouble is not None or cell.refusal is not None:
+        return {}, {}, implausible
+    values, missing = measured_values(plan, cell, choice, scope.findings.measured.session)
+    ratios, absent = speedups(cell if cell.cold != "unproven" else None, outcome.peers)
+    return values | ratios, missing | absent, implausible
 
 
 def _missing(scope: Scope, case: Case) -> Mapping[str, str]:
@@ -239,10 +236,5 @@ def _missing(scope: Scope, case: Case) -> Mapping[str, str]:
         reason = f"this ran on {choice.card.name}; the figure is {scope.spec.device.file.name}'s"
     else:
         reason = "no time was obtained"
-    for metric in METRICS.values():
-        if metric.stage == "measure":
-            found[metric.name] = reason
-    if choice.card is not None and choice.device is None:
-        for name in ("peak_bandwidth_share", "roofline_share"):
-            found[name] = f"no device file knows {choice.card.name}, so there is no peak to take a share of"
-    return found
+    timed = (metric for metric in METRICS.values() if metric.stage == "measure")
+    return found | {metric.name: "no target names a peer" if metric.peer else reason for metric in timed}

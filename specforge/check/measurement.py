@@ -1,81 +1,213 @@
-"""Measure the selected cases on the card that was chosen: each in a fresh process, none taking the others down."""
+"""Measure cases on the card that was chosen: in several rounds, each a fresh process, no case taking others down."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from specforge.backend.lock import CardBusy, hold_card
-from specforge.backend.runner import KernelFault
-from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
+from specforge.backend.lock import CardBusy
+from specforge.backend.runner import KernelFault, Runner
+from specforge.backend.worker import START_TIMEOUT, TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 from specforge.check.backends import Choice
+from specforge.check.calibrate import calibrate
+from specforge.check.card import TakenCard, taken_card
 from specforge.check.context import Context
-from specforge.check.variants import Variant, variant_of
-from specforge.expressions import Scalar
-from specforge.kernel.build import Binary
-from specforge.measure.case import MeasureTask, measure_case
+from specforge.check.jobs import Job
+from specforge.check.journal import Journal
+from specforge.check.peers import gather_rounds, measure_round
+from specforge.diagnostics import Diagnostic, SpecForgeError, fail
+from specforge.measure.case import measure_case
+from specforge.measure.cell import Cell
+from specforge.measure.floors import measure_floors
 from specforge.measure.measurement import Measurement
-from specforge.spec.geometry import Plan
-from specforge.spec.sweep import Case
-from specforge.verify.example import Example
+from specforge.measure.peer import PeerCell
+from specforge.measure.session import Session
 from specforge.verify.session import describe_crash
 
-SECONDS = 300.0
-"""The longest that one case may take, its references on the CPU included."""
-WAIT = 60.0
-"""How long to wait for a card that another run holds."""
+FLOOR_SECONDS = 60.0
 
 
 class Trouble(Exception):
     """The machine, not the kernel, kept a case from being measured."""
 
 
-Outcome = Measurement | KernelFault | Trouble
+class CardGone(Trouble):
+    """No process can use the card any more: every case that is left shares this trouble."""
 
 
-def measure(
-    cases: Sequence[Case],
-    plans: Mapping[str, Plan],
-    binaries: Mapping[Variant, Binary],
-    choice: Choice,
-    context: Context,
-) -> dict[str, Outcome]:
-    """Measure each case; by case id, what was measured or what went wrong."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one case: what its processes measured until all had, or until a fault or trouble ended it."""
+
+    cell: Cell
+    fault: KernelFault | None = None
+    trouble: str | None = None
+    peers: dict[str, PeerCell] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Everything that measuring one spec showed; `outcomes` go by case."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    session: Session | None = None
+    clocks: str | None = None
+    """The clocks policy, in words."""
+    notes: tuple[str, ...] = ()
+    resumed: tuple[str, ...] = ()
+    """When a killed run was taken up again, UTC."""
+
+
+def measure(jobs: Sequence[Job], choice: Choice, opened: Callable[[], Journal], context: Context) -> Measured:
+    """Measure each case in as many processes as its timing says; what the journal holds is not measured again.
+
+    `opened` opens the journal once the card is held: two runs of a spec on one card must not share it. Raises what that
+    raises, SF607 where the journal holds a measurement of another binary, and a reference's own diagnostics.
+    """
     assert choice.card is not None
-    context.progress.stage(f"measuring on {choice.name}", len(cases))
-    found: dict[str, Outcome] = {}
+    course = _Course(jobs, choice, Journal(None), context)
+    clocks: str | None = None
+    notes: tuple[str, ...] = ()
     try:
-        with hold_card(context.settings.state, choice.card.uuid, wait=WAIT):
-            for number, case in enumerate(cases, start=1):
-                assert case.kernel is not None
-                plan = plans[case.id]
-                binary = binaries[variant_of(case.kernel, plan.parameters, plan.tunables)]
-                found[case.id] = _one(case, plan, binary, choice, context.options.seed)
-                context.progress.advance(number, len(cases))
-    except CardBusy as busy:
-        for case in cases:
-            found.setdefault(case.id, Trouble(str(busy)))
-    return found
+        with taken_card(context, choice.card.uuid) as card:
+            notes, course.journal = tuple(card.notes), opened()
+            _check_binaries(jobs, course.journal)
+            course.run(card)
+            measured = [one for one in course.journal.rounds.values() if isinstance(one, Measurement)]
+            clocks = card.clocks_policy(measured)
+    except (CardBusy, CardGone) as reason:
+        course.end(str(reason))
+    outcomes = {job.case: course.outcome(job) for job in jobs}
+    return Measured(outcomes, course.journal.session, clocks, notes, tuple(course.journal.resumed))
 
 
-def _one(case: Case, plan: Plan, binary: Binary, choice: Choice, seed: int) -> Outcome:
-    facts: Mapping[str, Scalar] = choice.device.names if choice.device is not None else {}
-    bandwidth, rate = facts.get("device.memory_bandwidth"), facts.get("device.bf16_rate")
-    task = MeasureTask(
-        plan,
-        str(binary.cubin),
-        binary.cubin_sha256,
-        Example(dict(case.parameters), seed=seed),
-        None if bandwidth is None else float(bandwidth),
-        None if rate is None else float(rate),
-    )
-    try:
-        with Worker(choice.runner) as worker:
-            return worker.call(measure_case, task, timeout=SECONDS)
-    except KernelFault as fault:
-        return fault
-    except WorkerTimeout as late:
-        return KernelFault("hang", str(late))
-    except WorkerCrashed as crash:
-        return KernelFault("crash", describe_crash(crash.reason, crash.output))
-    except TaskFailed as failed:
-        return Trouble(failed.summary)
+class _Course:
+    """One spec's rounds. A case that failed, was refused or met trouble twice is closed: it has no further rounds."""
+
+    def __init__(self, jobs: Sequence[Job], choice: Choice, journal: Journal, context: Context) -> None:
+        self._jobs, self._choice, self.journal, self._context = jobs, choice, journal, context
+        self._trouble: dict[str, str] = {}
+
+    def run(self, card: TakenCard) -> None:
+        """All rounds that are still due."""
+        progress, journal = self._context.progress, self.journal
+        if journal.session is None:
+            journal.add_session(self._take_session())
+        rounds = max((job.processes for job in self._jobs), default=0)
+        progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in self._jobs))
+        done = 0
+        with tempfile.TemporaryDirectory(prefix="specforge-") as answers:
+            for number in range(rounds):
+                with Worker(self._choice.runner) as worker:
+                    for job in self._jobs:
+                        if self._due(job, number) and (job.case, number) not in journal.rounds:
+                            self._one(job, number, worker, card, answers)
+                        done += number < job.processes
+                        progress.advance(done)
+                with Worker(self._choice.runner) as guest:  # starts where there is a peer to measure
+                    for job in self._jobs:
+                        if job.peers and self._due(job, number, after=True) and (job.case, number) not in journal.peers:
+                            card.wait_for_others(self._context)
+                            task = replace(job.task, answers=answers)
+                            journal.add_peers(job.case, number, measure_round(guest, task, job.peers))
+
+    def end(self, reason: str) -> None:
+        """Give every case that is not finished the same trouble."""
+        for job in self._jobs:
+            if self._due(job, job.processes - 1) and (job.case, job.processes - 1) not in self.journal.rounds:
+                self._trouble.setdefault(job.case, reason)
+
+    def outcome(self, job: Job) -> Outcome:
+        """What became of one case."""
+        found = [self.journal.rounds.get((job.case, number)) for number in range(job.processes)]
+        cell = Cell(tuple(one for one in found if isinstance(one, Measurement)))
+        fault = next((one for one in found if isinstance(one, KernelFault)), None)
+        rounds = [self.journal.peers.get((job.case, number)) for number in range(job.processes)]
+        peers = gather_rounds(one for one in rounds if one is not None)
+        return Outcome(cell, fault, self._trouble.get(job.case), peers)
+
+    def _due(self, job: Job, number: int, *, after: bool = False) -> bool:
+        """Whether nothing that an earlier round (`after`: or this one) showed has closed the case."""
+        if number >= job.processes or job.case in self._trouble:
+            return False
+        before = [self.journal.rounds.get((job.case, earlier)) for earlier in range(number + after)]
+        return not any(isinstance(one, KernelFault) or (one is not None and one.refusal) for one in before)
+
+    def _one(self, job: Job, number: int, worker: Worker, card: TakenCard, answers: str) -> None:
+        """One case in one process. Trouble with the machine is tried once more in a fresh one."""
+        for attempt in (1, 2):
+            try:
+                greet(worker, card, self._context)
+                found = worker.call(measure_case, replace(job.task, answers=answers), timeout=job.timeout)
+                clocks = card.clocks_fault(found)
+                if clocks is not None:
+                    raise Trouble(clocks)
+                self.journal.add_round(job.case, number, found)
+            except KernelFault as fault:
+                worker.restart()
+                self.journal.add_round(job.case, number, fault)
+            except WorkerTimeout as late:
+                self.journal.add_round(job.case, number, KernelFault("hang", str(late)))
+            except WorkerCrashed as crash:
+                said = describe_crash(crash.reason, crash.output)
+                self.journal.add_round(job.case, number, KernelFault("crash", said))
+            except CardGone:
+                raise
+            except (TaskFailed, Trouble) as trouble:
+                worker.restart()
+                if attempt == 2:
+                    self._trouble[job.case] = trouble.summary if isinstance(trouble, TaskFailed) else str(trouble)
+                continue
+            return
+
+    def _take_session(self) -> Session:
+        """The instrument's floors and the card's calibration; what fails is missing with its reason."""
+        missing: dict[str, str] = {}
+        floors = calibration = None
+        try:
+            with Worker(self._choice.runner) as worker:
+                floors = worker.call(measure_floors, None, timeout=FLOOR_SECONDS)
+        except (SpecForgeError, TaskFailed, KernelFault, WorkerTimeout, WorkerCrashed) as error:
+            missing["floors"] = error.summary if isinstance(error, TaskFailed) else str(error)
+        try:
+            calibration = calibrate(self._choice, self._context)
+        except SpecForgeError as error:
+            missing["calibration"] = error.diagnostics[0].message
+        return Session(floors, calibration, missing)
+
+
+def greet(worker: Worker, card: TakenCard, context: Context) -> None:
+    """Start a process where none is; raises CardGone where two in a row cannot use the card."""
+    if worker.pid is not None:
+        return
+    card.wait_for_others(context)
+    reason = ""
+    for _ in (1, 2):
+        try:
+            worker.call(_name, None, timeout=START_TIMEOUT)
+        except SpecForgeError as error:
+            reason = error.diagnostics[0].message
+        except (TaskFailed, KernelFault, WorkerTimeout, WorkerCrashed) as error:
+            reason = error.summary if isinstance(error, TaskFailed) else str(error)
+        else:
+            return
+    raise CardGone(f"the card cannot be used any more: {reason}")
+
+
+def _name(runner: Runner, _: None) -> str:
+    return runner.name
+
+
+def _check_binaries(jobs: Sequence[Job], journal: Journal) -> None:
+    """Refuse a journal of other binaries: what is timed is what was checked in this run."""
+    found: list[Diagnostic] = []
+    for job in jobs:
+        for number in range(job.processes):
+            one = journal.rounds.get((job.case, number))
+            if isinstance(one, Measurement) and one.binary_sha256 != job.task.binary_sha256:
+                hint = "run without --resume, which measures everything anew"
+                message = f"the unfinished run measured another binary of {job.case}"
+                found += fail("SF607", message, hint=hint).diagnostics
+    if found:
+        raise SpecForgeError(*dict.fromkeys(found))

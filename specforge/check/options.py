@@ -8,6 +8,7 @@ from pathlib import Path
 
 from specforge.backend.emulator.sanitize import Sanitize
 from specforge.diagnostics import fail, suggest
+from specforge.measure.compare import TOLERANCE
 from specforge.spec.interface import Kernel
 from specforge.spec.kernel import ProfileFigures, ProfileName
 from specforge.spec.load import Benchmark, Spec
@@ -57,6 +58,20 @@ class Options:
     """Secret that further examples are drawn with."""
     record: Path | None = None
     publish: bool = False
+    peers: bool = False
+    """Measure every peer of a kernel, not only those that targets name."""
+    wait: float = 60.0
+    """Seconds to wait for a card that others use."""
+    against: Path | None = None
+    """An earlier record to compare times with."""
+    tolerance: float = TOLERANCE
+    """The change of a time, as a share, that matters in that comparison."""
+    lock_clocks: str | None = None
+    """The SM clock to lock, megahertz or `base`; None: clocks as found."""
+    processes: int | None = None
+    """Fresh processes that measure each case, where not those of the spec's timing."""
+    resume: bool = False
+    """Go on with the run that was killed."""
     arguments: tuple[str, ...] = ()
 
     def reaches(self, stage: Stage) -> bool:

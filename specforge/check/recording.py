@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import platform
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal
 
 from specforge.check.backends import Choice
+from specforge.check.cells import measurement_entry, peer_entry, ratio_entry, session_entry
 from specforge.check.evidence import Findings, waiver_uses
 from specforge.check.held_out import digest_of
+from specforge.check.jobs import timing_of
+from specforge.check.judged import judgement_entry, target_entry
 from specforge.check.options import PROFILES, Options
 from specforge.check.variants import Variant, variant_of
 from specforge.judge.verdict import Evidence, Judgement, Status
 from specforge.kernel.build import Binary
-from specforge.measure.measurement import Measurement
+from specforge.measure.cell import Cell
 from specforge.record.model import (
     BenchmarkEntry,
     BinaryEntry,
@@ -26,21 +28,21 @@ from specforge.record.model import (
     FuzzEntry,
     HeldOutEntry,
     HeldOutSeed,
-    JudgementEntry,
     MetricEntry,
     OutputErrorEntry,
     Record,
     Request,
-    TargetEntry,
+    TimingEntry,
     WaiverEntry,
 )
 from specforge.record.provenance import input_files, input_paths, package_versions, sources
 from specforge.record.store import seal
 from specforge.settings import Settings
+from specforge.spec.interface import Kernel
 from specforge.spec.load import Benchmark, Spec
-from specforge.spec.metrics import METRICS
+from specforge.spec.peers import declared_peers
 from specforge.spec.sweep import Case
-from specforge.spec.target import Target
+from specforge.spec.target import Target, metric_of
 from specforge.verify.compare import OutputError
 from specforge.verify.fuzz import FuzzReport
 from specforge.verify.waiver import WaiverUse
@@ -64,11 +66,12 @@ class Run:
 def record_of(run: Run, options: Options, settings: Settings) -> Record:
     """The sealed record of a run."""
     spec = run.spec
+    tunings = [run.choice.tunings] if run.choice is not None else []
     binaries = [*run.findings.binaries.items(), *run.findings.verification.executed.items()]
-    kernels = {benchmark.kernel.identity for benchmark in run.benchmarks if benchmark.kernel}
+    kernels = {benchmark.kernel.identity: benchmark.kernel for benchmark in run.benchmarks if benchmark.kernel}
     return seal(
         Record(
-            record_version=1,
+            record_version=2,
             digest="",
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             spec=spec.name,
@@ -85,11 +88,12 @@ def record_of(run: Run, options: Options, settings: Settings) -> Record:
                 profile=options.profile,
                 held_out=_held_out_seed(run, options),
                 sanitize=options.sanitize if run.choice is not None and run.choice.card is None else None,
+                timing=_timings(run, options),
             ),
-            sources=sources(spec.path, input_paths(spec), settings.commit),
+            sources=sources(spec.path, input_paths(spec, *tunings), settings.commit),
             environment=_environment(run, settings),
-            inputs=input_files(spec),
-            trusted=sorted(f"reference of {identity}" for identity in kernels),
+            inputs=input_files(spec, *tunings),
+            trusted=trusted(kernels.values()),
             benchmarks=[_benchmark(benchmark) for benchmark in run.benchmarks],
             binaries=[_binary(variant, binary) for variant, binary in binaries],
             fuzz=[_fuzz(report, run, options) for report in run.findings.verification.reports.values()],
@@ -98,8 +102,35 @@ def record_of(run: Run, options: Options, settings: Settings) -> Record:
             judgements=[judgement_entry(judgement) for judgement in run.judgements],
             status=int(run.status),
             seconds=round(run.seconds, 3),
+            session=session_entry(run.findings.measured),
+            resumed=list(run.findings.measured.resumed),
         )
     )
+
+
+def _timings(run: Run, options: Options) -> dict[str, TimingEntry]:
+    """How each benchmark was to be timed, where the run was to time anything."""
+    if not run.findings.measured.outcomes:
+        return {}
+    found = {}
+    for benchmark in run.benchmarks:
+        if benchmark.kernel is not None:
+            timing = timing_of(benchmark, options)
+            modes = list(timing.modes_of(chained=bool(benchmark.kernel.file.chain)))
+            found[benchmark.name] = TimingEntry(
+                precision=timing.precision, processes=timing.processes, seconds=timing.seconds, modes=modes
+            )
+    return found
+
+
+def trusted(kernels: Iterable[Kernel]) -> list[str]:
+    """Host code that has a say in a record: every kernel's reference and peers."""
+    found = []
+    for kernel in kernels:
+        found.append(f"reference of {kernel.identity}")
+        peers = declared_peers(kernel.peers) if kernel.peers is not None else {}
+        found += [f"peer {name} of {kernel.identity}" for name in peers]
+    return sorted(found)
 
 
 def _environment(run: Run, settings: Settings) -> Environment:
@@ -178,7 +209,7 @@ def _fuzz(report: FuzzReport, run: Run, options: Options) -> FuzzEntry:
         seconds=round(report.seconds, 3),
         out_of_time=report.out_of_time,
         covered=report.covered,
-        worst_ratio=_ratio(report.worst_ratio),
+        worst_ratio=ratio_entry(report.worst_ratio),
         worst_row=report.worst.to_row() if report.worst else None,
         failure=failure.result.failure if failure else None,
         failure_kind=failure.result.kind if failure else None,
@@ -200,7 +231,7 @@ def _fuzz(report: FuzzReport, run: Run, options: Options) -> FuzzEntry:
             dropped=held.dropped,
             seconds=round(held.seconds, 3),
             out_of_time=held.out_of_time,
-            worst_ratio=_ratio(held.worst_ratio),
+            worst_ratio=ratio_entry(held.worst_ratio),
             failed=held.failure is not None,
         ),
     )
@@ -217,7 +248,7 @@ def _waiver(use: WaiverUse) -> WaiverEntry:
         verdict=use.verdict,
         inside=use.inside,
         failed=use.failed,
-        worst_ratio=_ratio(use.worst_ratio),
+        worst_ratio=ratio_entry(use.worst_ratio),
         worst_row=use.worst.to_row() if use.worst else None,
         sentence=str(use),
     )
@@ -225,10 +256,9 @@ def _waiver(use: WaiverUse) -> WaiverEntry:
 
 def _case(case: Case, run: Run) -> CaseEntry:
     evidence = run.evidence[case.id]
-    outcome = run.findings.measured.get(case.id)
-    measured = outcome if isinstance(outcome, Measurement) else None
-    checks = (measured.before, measured.after) if measured else ()
-    errors = [error for check in checks if check is not None for error in check.errors]
+    measured = run.findings.measured
+    cell = measured.outcomes[case.id].cell if case.id in measured.outcomes else Cell(())
+    errors = _worst(error for check in cell.checks for error in check.errors)
     own = run.findings.verification.own.get(case.id)
     if not errors and own is not None and own.failure is not None:
         errors = list(own.failure.result.errors)
@@ -249,13 +279,16 @@ def _case(case: Case, run: Run) -> CaseEntry:
         fault=evidence.fault,
         trouble=evidence.trouble,
         metrics={
-            name: MetricEntry(value=value.value, unit=METRICS[name].unit, low=value.low, high=value.high)
+            name: MetricEntry(
+                value=value.value, unit=metric_of(name).unit, low=value.low, high=value.high, doubt=value.doubt
+            )
             for name, value in evidence.values.items()
         },
         missing=dict(evidence.missing),
         errors=[_error(error) for error in errors],
-        measurement=_measurement(measured) if measured else None,
+        measurement=measurement_entry(cell, measured.session.overhead if measured.session else 0.0),
         waived=evidence.waived,
+        peers={name: peer_entry(peer) for name, peer in run.findings.peers.get(case.id, {}).items()},
     )
 
 
@@ -273,67 +306,23 @@ def _executed_index(case: Case, run: Run) -> int | None:
     return len(run.findings.binaries) + executed.index(variant_of(case.kernel, plan.parameters, plan.tunables))
 
 
-def _measurement(measured: Measurement) -> dict[str, Any]:
-    plain = {key: value for key, value in dataclasses.asdict(measured).items() if key not in ("before", "after")}
-    return _plain(plain)  # type: ignore[no-any-return]
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON-like data
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    return value
+def _worst(errors: Iterable[OutputError]) -> list[OutputError]:
+    """Of each output the largest error that any check of any process found."""
+    found: dict[str, OutputError] = {}
+    for error in errors:
+        if error.output not in found or error.ratio > found[error.output].ratio:
+            found[error.output] = error
+    return list(found.values())
 
 
 def _error(error: OutputError) -> OutputErrorEntry:
     return OutputErrorEntry(
         output=error.output,
-        ratio=_ratio(error.ratio),
+        ratio=ratio_entry(error.ratio),
         index=list(error.index),
         got=error.got,
         want=error.want,
         allowed=error.allowed,
         wrong_rows=error.wrong_rows,
         total_rows=error.total_rows,
-    )
-
-
-def _ratio(value: float) -> float | Literal["inf"]:
-    return value if math.isfinite(value) else "inf"
-
-
-def target_entry(target: Target) -> TargetEntry:
-    """A target as a record holds it."""
-    return TargetEntry(
-        id=target.id,
-        benchmark=target.benchmark,
-        metric=target.metric.name,
-        unit=target.metric.unit,
-        comparison=target.comparison,
-        bound=target.bound,
-        when=target.when,
-        level=target.level,
-        baseline=target.baseline[0] if target.baseline else None,
-        baseline_source=target.baseline[1] if target.baseline else None,
-        known_miss=target.known_miss[0] if target.known_miss else None,
-        known_miss_until=target.known_miss[1].isoformat() if target.known_miss else None,
-        cases=list(target.cases),
-        file=str(target.position.file),
-        line=target.position.line,
-        column=target.position.column,
-        stage=target.metric.stage,
-    )
-
-
-def judgement_entry(judgement: Judgement) -> JudgementEntry:
-    """A verdict as a record holds it."""
-    return JudgementEntry(
-        target=judgement.target,
-        case=judgement.case,
-        verdict=judgement.verdict.value,
-        value=judgement.value,
-        margin=judgement.margin,
-        reason=judgement.reason,
-        infrastructure=judgement.infrastructure,
     )

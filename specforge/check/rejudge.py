@@ -6,8 +6,9 @@ import sys
 from datetime import date
 from pathlib import Path
 
+from specforge.check.against import status_with
+from specforge.check.judged import judgement_entry, target_entry
 from specforge.check.publish import publish, show
-from specforge.check.recording import judgement_entry, target_entry
 from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail
 from specforge.judge.verdict import Evidence, Value, judge, status_of
 from specforge.record.model import CaseEntry, Record
@@ -46,6 +47,7 @@ def rejudge(path: Path, form: str, settings: Settings, *, publish_it: bool = Fal
     idle = any(entry.examples == 0 or (entry.held_out and entry.held_out.examples == 0) for entry in record.fuzz)
     idle |= any(waiver.verdict == "untried" for entry in record.fuzz for waiver in entry.waivers)
     status = status_of(judgements, evidence.values(), selected=bool(evidence), undecided=idle)
+    status = status_with(status, record.against)
     again = record.model_copy(
         update={
             "digest": "",
@@ -59,7 +61,7 @@ def rejudge(path: Path, form: str, settings: Settings, *, publish_it: bool = Fal
 
 
 def _evidence(case: CaseEntry) -> Evidence:
-    values = {name: Value(entry.value, entry.low, entry.high) for name, entry in case.metrics.items()}
+    values = {name: Value(entry.value, entry.low, entry.high, entry.doubt) for name, entry in case.metrics.items()}
     return Evidence(
         case.id,
         case.verified,

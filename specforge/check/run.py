@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from specforge.check.against import compared, read_baseline
 from specforge.check.backends import Choice, choose
 from specforge.check.context import Context
 from specforge.check.evidence import Findings, Scope, gather, waiver_uses
-from specforge.check.measurement import Outcome, measure
+from specforge.check.jobs import jobs_of
+from specforge.check.measurement import Measured, measure
 from specforge.check.options import Options, check_case, check_only, select
+from specforge.check.plans import executed_plans, own_plans
 from specforge.check.prepare import build_variants, render_all
 from specforge.check.progress import reporter
 from specforge.check.publish import check_ahead, keep, keep_all, show
 from specforge.check.recording import Run, record_of
+from specforge.check.resume import check_resume, finish, journal_of
 from specforge.check.variants import variant_of, variants
 from specforge.check.verification import chosen_example, verify
 from specforge.diagnostics import Diagnostic, SpecForgeError
-from specforge.expressions import Scalar
 from specforge.judge.verdict import Status, first_of, judge, status_of
 from specforge.kernel.occupancy import check_launches
 from specforge.record.model import Record
 from specforge.settings import Settings
-from specforge.spec.geometry import Plan, plan, resolve_tunables
-from specforge.spec.load import Spec, load_spec
+from specforge.spec.load import Benchmark, Spec, load_spec
 from specforge.spec.sweep import Case
 from specforge.verify.committed import committed_examples
 
@@ -35,8 +37,10 @@ from specforge.verify.committed import committed_examples
 def check_specs(paths: Sequence[Path], options: Options, form: str, settings: Settings) -> int:
     """Check every spec, print the reports in the asked-for format, and give the exit status."""
     check_case(options)
+    check_resume(options)
     specs = load_all(paths)
     check_ahead(specs, options, settings)
+    baseline = read_baseline(specs, options)
     hint = check_only(specs, options.only)
     if hint is not None:
         print(f"specforge: --only {options.only!r} selects nothing; {hint}", file=sys.stderr)
@@ -46,8 +50,12 @@ def check_specs(paths: Sequence[Path], options: Options, form: str, settings: Se
         for spec in specs:  # what one spec's fault ends is that spec; what the others showed is kept
             try:
                 records.append(check_spec(spec, Context(options, settings, progress)))
+                if baseline is not None:
+                    records[-1], problems = compared(records[-1], baseline, options)
+                    found += problems
                 if options.held_out_seed is None:
                     keep(records[-1], options, settings)
+                    finish(records[-1], settings)
             except SpecForgeError as error:
                 found += error.diagnostics
     if options.held_out_seed is not None:  # a record shows the secret, so none is written before the last verdict
@@ -86,15 +94,18 @@ def check_spec(spec: Spec, context: Context) -> Record:
     for kernel in kernels.values():
         committed_examples(kernel)
     choice: Choice | None = choose(options.backend, spec) if cases and options.reaches("verify") else None
-    findings = Findings(plans=_plans(cases))
+    tunings = spec.tunings if choice is None else choice.tunings
+    for notice in dict.fromkeys((*spec.tunings.notices(), *tunings.notices())):
+        print(notice, file=sys.stderr)
+    findings = Findings(plans=own_plans(cases))
     if cases and options.reaches("render"):
         findings = _build(spec, cases, findings, context)
     if choice is not None:
         findings = replace(findings, verification=verify(spec, cases, choice, context))
     if choice is not None and choice.card is not None and options.case is None:
-        findings = replace(findings, executed_plans=_plans(cases, (choice.device or spec.device).names))
+        findings = replace(findings, executed_plans=executed_plans(spec, cases, choice))
         if options.reaches("measure"):
-            findings = replace(findings, measured=_measure(cases, findings, choice, context))
+            findings = replace(findings, measured=_measure(spec, benchmarks, findings, choice, context))
     evidence = {
         case.id: gather(Scope(spec, findings, choice, options), benchmark, case)
         for benchmark in benchmarks
@@ -118,16 +129,6 @@ def check_spec(spec: Spec, context: Context) -> Record:
     return record_of(run, options, context.settings)
 
 
-def _plans(cases: Sequence[Case], device: Mapping[str, Scalar] | None = None) -> dict[str, Plan]:
-    """The concrete plan of each case; with `device`, its tunables are chosen anew for the card that runs."""
-    found = {}
-    for case in cases:
-        assert case.kernel is not None
-        tunables = case.tunables if device is None else resolve_tunables(case.kernel, case.parameters, device)
-        found[case.id] = plan(case.kernel, case.parameters, tunables)
-    return found
-
-
 def _build(spec: Spec, cases: Sequence[Case], findings: Findings, context: Context) -> Findings:
     """Render and, where asked for, compile for the spec's own architecture: static targets are always judged for it."""
     chosen, progress = variants(cases), context.progress
@@ -147,9 +148,13 @@ def _build(spec: Spec, cases: Sequence[Case], findings: Findings, context: Conte
     return replace(findings, binaries=binaries)
 
 
-def _measure(cases: Sequence[Case], findings: Findings, choice: Choice, context: Context) -> dict[str, Outcome]:
+def _measure(
+    spec: Spec, benchmarks: Sequence[Benchmark], findings: Findings, choice: Choice, context: Context
+) -> Measured:
     """Measure the cases whose kernels fuzzing left standing: a wrong kernel is not timed."""
     reports = findings.verification.reports
     standing = {name for name, report in reports.items() if report.failure is None}
-    right = [case for case in cases if case.kernel is not None and case.kernel.identity in standing]
-    return measure(right, findings.executed_plans, findings.verification.executed, choice, context)
+    right = [case for part in benchmarks for case in part.cases if case.kernel and case.kernel.identity in standing]
+    plans, executed = findings.executed_plans, findings.verification.executed
+    jobs = jobs_of(benchmarks, right, plans, executed, choice=choice, options=context.options)
+    return measure(jobs, choice, lambda: journal_of(spec, benchmarks, choice, context), context)

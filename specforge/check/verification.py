@@ -15,8 +15,9 @@ from specforge.check.backends import Choice, live_architecture
 from specforge.check.checker import Bench, examine
 from specforge.check.context import Context
 from specforge.check.options import Options, Profile
+from specforge.check.plans import executed_plans
 from specforge.check.prepare import build_hosts, build_variants, render_all
-from specforge.check.variants import Variant, variant_of, variants
+from specforge.check.variants import Variant, variant_of
 from specforge.diagnostics import fail
 from specforge.expressions import Scalar
 from specforge.kernel.build import Binary
@@ -60,7 +61,8 @@ class _Job:
     """One kernel with the cases that use it, the binaries to fuzz, and the example where only one was asked for."""
 
     kernel: Kernel
-    cases: tuple[Case, ...]
+    cases: tuple[tuple[str, Plan], ...]
+    """Their ids and plans."""
     binaries: tuple[tuple[dict[str, Scalar], str], ...]
     replayed: tuple[tuple[dict[str, Scalar], str], ...]
     """Binaries of examples that are replayed, where the search has no use for them."""
@@ -76,6 +78,7 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
     settings, progress, options = context.settings, context.progress, context.options
     isolate_hypothesis(settings.state / "hypothesis")
     device = (choice.device or spec.device).names
+    plans = executed_plans(spec, cases, choice)
     users: dict[str, list[Case]] = {}
     for case in cases:
         if case.kernel is not None:
@@ -85,7 +88,10 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
     committed = {name: committed_examples(kernel) if example is None else () for name, kernel in kernels.items()}
     known = {name: load_failures(kernel, settings.state) for name, kernel in kernels.items()}
     if example is None:
-        wanted = {name: _wanted(kernel, users[name], device, options.seed) for name, kernel in kernels.items()}
+        wanted = {
+            name: _wanted(kernel, [plans[case.id] for case in users[name]], device, options.seed)
+            for name, kernel in kernels.items()
+        }
     else:
         wanted = {name: _of_examples(kernel, [example], device) for name, kernel in kernels.items()}
     every = {
@@ -105,7 +111,7 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
     jobs = [
         _Job(
             kernel,
-            tuple(users[name]),
+            tuple((case.id, plans[case.id]) for case in users[name]),
             tuple((dict(variant.bindings), str(paths[variant])) for variant in wanted[name]),
             tuple(
                 (dict(variant.bindings), str(paths[variant])) for variant in every[name] if variant not in wanted[name]
@@ -165,10 +171,7 @@ class _Bench:
         with Worker(self._choice.runner) as worker:
             self._workers.append(worker)
             if job.example is None:
-                tunables = [resolve_tunables(job.kernel, case.parameters, self._device) for case in job.cases]
-                plans = [
-                    plan(job.kernel, case.parameters, chosen) for case, chosen in zip(job.cases, tunables, strict=True)
-                ]
+                plans = [shape for _, shape in job.cases]
                 choices = [choice for choice, _ in job.binaries]
                 examine(job.kernel, plans, choices, Bench(worker, self._device, options.seed, deadline))
             report = found.reports[job.kernel.identity] = self._fuzz(job, worker, deadline)
@@ -176,7 +179,7 @@ class _Bench:
             measured = self._choice.card is not None and options.reaches("measure")
             if report.failure is None and job.example is None and not measured:
                 self._own_cases(job, worker, found, beyond, deadline)
-            own_right = all(found.own[case.id].failure is None for case in job.cases if case.id in found.own)
+            own_right = all(found.own[case].failure is None for case, _ in job.cases if case in found.own)
             if held is not None and report.failure is None and own_right:
                 found.reports[job.kernel.identity] = self._hold_out(job, worker, report, held, last)
 
@@ -236,18 +239,18 @@ class _Bench:
     def _own_cases(self, job: _Job, worker: Worker, found: Verification, beyond: set[str], deadline: float) -> None:
         """Run each case of the spec until one fails or time is up; those above the cap are named as beyond it."""
         binaries = {Variant(job.kernel, tuple(choices.items())): path for choices, path in job.binaries}
-        for place, case in enumerate(job.cases):
-            tunables = resolve_tunables(job.kernel, case.parameters, self._device)
-            steps = plan(job.kernel, case.parameters, tunables).steps
-            if steps > self._cap:
-                beyond.add(case.id)
+        for place, (case, shape) in enumerate(job.cases):
+            if shape.steps > self._cap:
+                beyond.add(case)
                 continue
             left = deadline - time.monotonic()
             if left <= 0 or any(report.failure is not None for report in found.own.values()):
                 continue
-            variant = variant_of(job.kernel, case.parameters, tunables)
+            variant = variant_of(job.kernel, shape.parameters, shape.tunables)
+            usual = resolve_tunables(job.kernel, shape.parameters, self._device)
+            tuned = {name: value for name, value in shape.tunables.items() if value != usual[name]}
             seed = (self._context.options.seed + place * FRESH) % SEEDS  # no two begin with the same bytes
-            found.own[case.id] = fuzz(
+            found.own[case] = fuzz(
                 job.kernel,
                 [(dict(variant.bindings), binaries[variant])],
                 worker,
@@ -255,8 +258,8 @@ class _Bench:
                 seed=self._context.options.seed,
                 budget=left,
                 cap=self._cap,
-                known_failures=[Example(dict(case.parameters), seed=seed)],
-                rounds=int(steps <= OWN_STEPS),
+                known_failures=[Example(dict(shape.parameters), tuned, seed=seed)],
+                rounds=int(shape.steps <= OWN_STEPS),
                 device=self._device,
                 backend=self._choice.name,
             )
@@ -284,12 +287,11 @@ def _of_examples(kernel: Kernel, examples: Sequence[Example], device: Mapping[st
     }
 
 
-def _wanted(kernel: Kernel, cases: Sequence[Case], device: dict[str, Scalar], seed: int) -> dict[Variant, Plan]:
+def _wanted(kernel: Kernel, cases: Sequence[Plan], device: dict[str, Scalar], seed: int) -> dict[Variant, Plan]:
     """The variants to verify, each with some plan: those the cases run, then as few as cover every compile value."""
-    own = {
-        variant: plan(kernel, case.parameters, resolve_tunables(kernel, case.parameters, device))
-        for variant, case in variants(cases).items()
-    }
+    own: dict[Variant, Plan] = {}
+    for case in cases:
+        own.setdefault(variant_of(kernel, case.parameters, case.tunables), case)
     found = dict(own)
     for choice in cover(kernel, [dict(variant.bindings) for variant in own], seed):
         variant = Variant(kernel, tuple((name, choice[name]) for name in kernel.compile_names()))

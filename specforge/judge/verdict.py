@@ -69,6 +69,8 @@ class Value:
     value: float
     low: float | None = None
     high: float | None = None
+    doubt: str | None = None
+    """Why the interval is wider than was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ class Evidence:
     """All that one run learned about one case.
 
     `wrong`, `implausible`, `fault` (of the kernel) and `trouble` (of the machine) are sentences, or None.
-    `missing` says, by metric name (`*` for all), why a value is not there.
+    `values` and `missing` go by metric name, a speedup's with its peer: `speedup[torch_sdpa]`; `missing` says why a
+    value is not there (`*`: any).
     """
 
     case: str
@@ -118,7 +121,7 @@ def judge(targets: Iterable[Target], evidence: Mapping[str, Evidence], *, until:
 
 def _judge_case(target: Target, evidence: Evidence, until: Stage, today: date) -> Judgement:
     metric = target.metric
-    value = evidence.values.get(metric.name)
+    value = evidence.values.get(target.value_key)
 
     def give(verdict: Verdict, reason: str, *, infrastructure: bool = False) -> Judgement:
         margin = _margin(target, value.value) if value is not None else None
@@ -151,7 +154,10 @@ def _judge_case(target: Target, evidence: Evidence, until: Stage, today: date) -
     if value is None:
         return give(
             Verdict.UNMEASURED,
-            evidence.missing.get(metric.name) or evidence.missing.get("*") or "no value was obtained",
+            evidence.missing.get(target.value_key)
+            or evidence.missing.get(metric.name)
+            or evidence.missing.get("*")
+            or "no value was obtained",
         )
     needs_proof = STAGES.index(until) >= STAGES.index("verify")
     if needs_proof and not evidence.verified:
@@ -167,7 +173,8 @@ def _compare(target: Target, value: Value, today: date) -> tuple[Verdict, str]:
     high = value.value if value.high is None else value.high
     sides = {_holds(target, low), _holds(target, high)}
     if len(sides) == 2:
-        return Verdict.INCONCLUSIVE, "the confidence interval of the median straddles the bound"
+        why = f"; {value.doubt}" if value.doubt else ""
+        return Verdict.INCONCLUSIVE, f"the confidence interval of the median straddles the bound{why}"
     met = _holds(target, value.value)
     if target.known_miss is None:
         return (Verdict.MET, "") if met else (Verdict.MISSED, "")

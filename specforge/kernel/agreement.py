@@ -85,10 +85,13 @@ def _check_dependent(kernel: Kernel, rendered: Rendered, plan: Plan, index: int,
     if not _WAIT.search(blank_comments(rendered.text)):
         hint = 'include "dependent.cuh" and call grid_wait() before touching what earlier launches touch'
         yield Diagnostic("SF504", f"the launch of {entry.name!r} is dependent, and nothing waits", where, "true", hint)
-    first = max(place for place in range(index) if not plan.launches[place].dependent)
-    ahead = {value for launch in plan.launches[first:index] for value in launch.args if isinstance(value, str)}
+    first = max((place for place in range(index) if not plan.launches[place].dependent), default=None)
+    # Where all launches up to this one are dependent, what is ahead is the whole group before, of a chain.
+    group = plan.launches if first is None else plan.launches[first:index]
+    ahead = {value for launch in group for value in launch.args if isinstance(value, str)}
+    linked = plan.chain if first is None else {}
     for value, argument in zip(plan.launches[index].args, entry.arguments, strict=False):
-        written = value in ahead and plan.buffer(str(value)).role != "in"
+        written = value in linked or (value in ahead and plan.buffer(str(value)).role != "in")
         if written and argument.const and "restrict" in argument.text:
             message = f"{value!r} may be read before grid_wait(): `const ... __restrict__` says that nothing changes it"
             yield Diagnostic("SF504", message, rendered.position(argument.offset), argument.text, "drop __restrict__")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from specforge.diagnostics import SpecForgeError
 from specforge.kernel.cache import Cache, Entry, key_of
-from specforge.kernel.headers import local_headers
 from specforge.kernel.nvrtc import FLAGS, cheap_identity, compile_source, compiler_name, load_toolchain
 from specforge.kernel.render import Rendered
 from specforge.kernel.resources import EntryResources, parse_resources
+from specforge.spec.headers import local_headers
 from specforge.spec.interface import Kernel
 
 _CUBIN, _SOURCE, _LOG = "kernel.cubin", "source.cu", "log.txt"

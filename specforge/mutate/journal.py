@@ -70,23 +70,17 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def file_digests(kernel: Kernel) -> dict[str, str]:
-    """SHA-256 of template, reference and kernel.yaml as they lie on disk."""
-    paths = {"template": kernel.template, "reference": kernel.reference, "kernel": kernel.document.path}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+    """SHA-256 of template and reference as they lie on disk, and of what kernel.yaml says."""
+    paths = {"template": kernel.template, "reference": kernel.reference}
+    found = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+    return found | {"kernel": kernel.said_sha256()}
 
 
 def inputs_sha256(kernel: Kernel) -> str:
-    """Of all that a kernel's folder says; listing an equivalent mutant changes no outcome and is left out."""
-    said = _said(kernel)
-    others = sorted(
-        path for path in kernel.folder.iterdir() if path.is_file() and path.resolve() != kernel.document.path.resolve()
-    )
-    return _sha256([said.encode(), *(path.name.encode() + path.read_bytes() for path in others)])
-
-
-def _said(kernel: Kernel) -> str:
-    kept = {key: value for key, value in kernel.document.data.items() if key != "equivalent_mutants"}
-    return json.dumps(kept, default=str, sort_keys=True)
+    """Of all in a kernel's folder that an outcome may depend on."""
+    left_out = {path.resolve() for path in (kernel.document.path, kernel.peers) if path is not None}
+    others = sorted(path for path in kernel.folder.iterdir() if path.is_file() and path.resolve() not in left_out)
+    return _sha256([kernel.said_sha256().encode(), *(path.name.encode() + path.read_bytes() for path in others)])
 
 
 def tool_sha256() -> str:

@@ -27,6 +27,10 @@ from specforge.spec.facts import Device, load_device
 from specforge.spec.interface import Kernel, find_kernel, load_kernel
 from specforge.verify.fuzz import isolate_hypothesis
 
+LOADED = 50
+"""Mutants after which a process is replaced: it keeps every library that it has loaded, and memory has room for some
+thousand mappings."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -131,11 +135,17 @@ def _try_all(mutants: Sequence[Mutant], baseline: Baseline, jobs: int) -> Iterab
     local = threading.local()
 
     def start() -> None:
-        local.worker = Worker("emulator")
+        local.worker, local.tried = Worker("emulator"), 0
         workers.append(local.worker)
 
+    def one(mutant: Mutant) -> Outcome:
+        local.tried += 1
+        if local.tried % LOADED == 0:
+            local.worker.restart()
+        return attempt(mutant, baseline, local.worker)
+
     with ThreadPoolExecutor(jobs, initializer=start) as pool:
-        futures = [pool.submit(lambda mutant: attempt(mutant, baseline, local.worker), mutant) for mutant in mutants]
+        futures = [pool.submit(one, mutant) for mutant in mutants]
         try:
             for future in as_completed(futures):
                 yield future.result()

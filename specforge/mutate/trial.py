@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from specforge.backend.worker import Worker
+from specforge.backend.worker import TaskFailed, Worker
 from specforge.diagnostics import SpecForgeError, shorten
 from specforge.kernel.render import render
 from specforge.mutate.baseline import Baseline, Bindings
@@ -43,7 +43,12 @@ def attempt(mutant: Mutant, baseline: Baseline, worker: Worker) -> Outcome:
                 if plain is None:
                     continue
                 codes[variant] = code_of(plain)
-                if killed := _run_plain(mutant, baseline, worker, variant, plain):
+                try:
+                    killed = _run_plain(mutant, baseline, worker, variant, plain)
+                except TaskFailed:  # it wrote into the process's own memory: the sanitizer will tell where
+                    worker.restart()
+                    continue
+                if killed:
                     return killed
             for variant in list(codes):  # one option more or less, and code may be equal that was not
                 if _differing(kernel, variant, baseline, "bare") is not None:

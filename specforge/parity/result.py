@@ -10,10 +10,10 @@ from typing import Literal
 from pydantic import ValidationError
 
 from specforge.diagnostics import Position, fail
-from specforge.kernel.headers import local_headers
 from specforge.parity.builds import Name
-from specforge.record.model import Entry
+from specforge.record.entry import Entry
 from specforge.spec.document import read_text
+from specforge.spec.headers import local_headers
 from specforge.spec.interface import Kernel
 
 VERSION = 1
@@ -86,9 +86,10 @@ class ParityResult(Entry):
 
 
 def kernel_files(kernel: Kernel) -> dict[str, str]:
-    """SHA-256 of each file that a kernel is made from, by a name that does not depend on where it lies."""
-    own = (kernel.document.path, kernel.template, kernel.reference)
-    found = {f"{kernel.identity}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in own}
+    """SHA-256 of all that a kernel's results depend on, by names that do not depend on where the files lie."""
+    found = {f"{kernel.identity}/{kernel.document.path.name}": kernel.said_sha256()}
+    for path in (kernel.template, kernel.reference):
+        found[f"{kernel.identity}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
     headers = local_headers(read_text(kernel.template), (kernel.folder, *kernel.include_dirs))
     return found | {f"include/{label.partition(':')[2] or label}": digest for label, digest in headers.items()}
 

@@ -69,7 +69,7 @@ def run_parity(request: Request, settings: Settings, *, live: bool) -> list[Pari
     isolate_hypothesis(settings.state / "hypothesis")
     try:
         with (
-            hold_card(settings.state, card.uuid, wait=WAIT, purpose="specforge parity"),
+            hold_card(settings.locks, card.uuid, wait=WAIT, purpose="specforge parity"),
             reporter(live=live) as progress,
         ):
             bench = _Bench(card, device, settings, progress)

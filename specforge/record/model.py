@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-RECORD_VERSION = 1
+from specforge.record.entry import Entry
+from specforge.record.measured import MeasurementEntry, SessionEntry
+
+RECORD_VERSION = 2
 """Raised when a reader of the previous version would misread a record; old readers stay."""
 
 Scalar = bool | int | float | str
 
 
-class Entry(BaseModel):
-    """Any part of a record: frozen, unknown keys forbidden."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 class InputFile(Entry):
     """One file that the run was made from."""
 
-    role: Literal["spec", "workload", "device", "model", "kernel", "template", "reference", "examples", "header"]
+    role: Literal[
+        "spec",
+        "workload",
+        "device",
+        "model",
+        "kernel",
+        "template",
+        "reference",
+        "peers",
+        "examples",
+        "header",
+        "tuning",
+    ]
     path: str
     """Relative to the root it was found in; `shipped:` marks one that came with SpecForge."""
     sha256: str
@@ -62,6 +71,17 @@ class HeldOutSeed(Entry):
     sha256: str
 
 
+class TimingEntry(Entry):
+    """How the cases of a benchmark were to be timed."""
+
+    precision: float
+    """Half the median's interval as a share of it."""
+    processes: int
+    seconds: float
+    """Wall budget of one process for one mode of one case."""
+    modes: list[str]
+
+
 class Request(Entry):
     """What was asked for."""
 
@@ -76,6 +96,8 @@ class Request(Entry):
     """Where held-out inputs were drawn."""
     sanitize: Literal["off", "shadow", "address"] | None = None
     """Which faults the emulator looked for; none where it did not run, or in records from before it did."""
+    timing: dict[str, TimingEntry] = Field(default={})
+    """By benchmark; empty where nothing was to be timed."""
 
 
 class EntryResources(Entry):
@@ -176,7 +198,7 @@ class FuzzEntry(Entry):
     """Examples that were run again, under another schedule and with fresh values at the same addresses."""
     effort: EffortEntry | None = None
     held_out: HeldOutEntry | None = None
-    waivers: list[WaiverEntry] = []
+    waivers: list[WaiverEntry] = Field(default=[])
 
 
 class MetricEntry(Entry):
@@ -186,6 +208,27 @@ class MetricEntry(Entry):
     unit: str
     low: float | None = None
     high: float | None = None
+    doubt: str | None = None
+    """Why the interval is wider than was asked for."""
+
+
+class PeerEntry(Entry):
+    """Another implementation of a case's operation, measured in the same run; never what is judged."""
+
+    versions: dict[str, str]
+    """By distribution."""
+    tolerance_times: float
+    """Its errors were allowed so many times the kernel's tolerance."""
+    reason: str | None
+    """Why more than once."""
+    absent: str | None
+    """Why it has no times."""
+    worst_ratio: float | Literal["inf"]
+    """Largest error over that wider tolerance, in any process."""
+    times: dict[str, MetricEntry]
+    """By mode: seconds per launch group's worth of work."""
+    rounds: list[dict[str, Any]]
+    """All samples of each process in order and what they were taken under."""
 
 
 class CaseEntry(Entry):
@@ -208,10 +251,12 @@ class CaseEntry(Entry):
     metrics: dict[str, MetricEntry]
     missing: dict[str, str]
     errors: list[OutputErrorEntry]
-    measurement: dict[str, Any] | None
+    measurement: MeasurementEntry | None
     """All samples in order and what they were taken under."""
     waived: str | None = None
     """Why wrong values of this case were accepted."""
+    peers: dict[str, PeerEntry] = Field(default={})
+    """By name, where any were measured."""
 
 
 class TargetEntry(Entry):
@@ -235,6 +280,8 @@ class TargetEntry(Entry):
     column: int
     stage: str
     """The step that decides its metric."""
+    peer: str | None = None
+    """What a speedup is taken over."""
 
 
 class JudgementEntry(Entry):
@@ -263,10 +310,42 @@ class BenchmarkEntry(Entry):
     covered_parts: list[str]
 
 
+class ChangeEntry(Entry):
+    """One case in one mode, now against an earlier record. Times are seconds per launch group."""
+
+    case: str
+    mode: str
+    before: float
+    after: float
+    ratio: float
+    """After over before; above 1 is slower."""
+    low: float
+    high: float
+    """The ratio's interval of 95 %."""
+    verdict: Literal["faster", "slower", "same", "undecided"]
+    processes: list[int]
+    """How many measured it before and after."""
+
+
+class AgainstEntry(Entry):
+    """The comparison with an earlier record that was asked for with `--against`."""
+
+    path: str
+    digest: str
+    created: str
+    commit: str | None
+    tolerance: float
+    """The change, as a share, that matters."""
+    cells: list[ChangeEntry]
+    left_out: dict[str, str]
+    """Case id -> why it was not compared."""
+    warnings: list[str]
+
+
 class Record(Entry):
     """One run of `specforge check` on one spec."""
 
-    record_version: Literal[1]
+    record_version: Literal[2]
     digest: str
     """SHA-256 over this record's canonical JSON with this field empty."""
     created: str
@@ -282,7 +361,7 @@ class Record(Entry):
     environment: Environment
     inputs: list[InputFile]
     trusted: list[str]
-    """Host code that had a say: the references."""
+    """Host code that had a say: the references and the peers."""
     benchmarks: list[BenchmarkEntry]
     binaries: list[BinaryEntry]
     fuzz: list[FuzzEntry]
@@ -291,3 +370,8 @@ class Record(Entry):
     judgements: list[JudgementEntry]
     status: int
     seconds: float
+    session: SessionEntry | None = None
+    """Where anything was measured."""
+    resumed: list[str] = Field(default=[])
+    """When a killed run was taken up again, UTC: the rounds from before are in this record as they were measured."""
+    against: AgainstEntry | None = None

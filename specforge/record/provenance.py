@@ -12,10 +12,13 @@ from specforge import __version__
 from specforge.diagnostics import Diagnostic, Position
 from specforge.record.history import git_state
 from specforge.record.model import InputFile, Record, Sources
-from specforge.roots import include_dirs, search_roots, shipped
+from specforge.roots import home, include_dirs, shipped
 from specforge.spec.load import Spec
+from specforge.spec.tuning import Tunings
 
-Role = Literal["spec", "workload", "device", "model", "kernel", "template", "reference", "examples", "header"]
+Role = Literal[
+    "spec", "workload", "device", "model", "kernel", "template", "reference", "peers", "examples", "header", "tuning"
+]
 PACKAGES = (
     "cuda-bindings",
     "cuda-core",
@@ -43,7 +46,7 @@ def sources(spec: Path, inputs: Iterable[Path], commit: str | None) -> Sources:
     Without git, or where no repository tracks the spec, `dirty` is None and `commit` the one that was supplied. A tree
     is dirty where a tracked file outside results/ was changed, or where an input is not tracked.
     """
-    found, dirty = git_state(spec, inputs, results=(_home(spec) / "results",))
+    found, dirty = git_state(spec, inputs, results=(home(spec) / "results",))
     return Sources(commit=found or commit, dirty=dirty, tool_version=__version__, tool_sha256=tool_sha256())
 
 
@@ -75,8 +78,11 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def input_files(spec: Spec) -> list[InputFile]:
-    """Every file that a spec was made from, by hash: documents, headers, and all that a kernel's folder gives to it."""
+def input_files(spec: Spec, *tunings: Tunings) -> list[InputFile]:
+    """Every file that a spec was made from, by hash: documents, headers, and all that a kernel's folder gives to it.
+
+    `tunings` are those of the card that runs, where it is not the spec's own.
+    """
     found: dict[str, InputFile] = {}
 
     def add(role: Role, path: Path, sha256: str) -> None:
@@ -90,24 +96,28 @@ def input_files(spec: Spec) -> list[InputFile]:
         add("kernel", kernel.document.path, kernel.document.sha256)
         add("template", kernel.template, _sha256(kernel.template))
         add("reference", kernel.reference, _sha256(kernel.reference))
+        if kernel.peers is not None:
+            add("peers", kernel.peers, _sha256(kernel.peers))
         if kernel.examples.is_file():
             add("examples", kernel.examples, _sha256(kernel.examples))
     for folder in include_dirs(spec.roots):
         for header in sorted(path for path in folder.rglob("*") if path.is_file()):
             add("header", header, _sha256(header))
+    for document in (document for tuning in (spec.tunings, *tunings) for document in tuning.used()):
+        add("tuning", document.path, document.sha256)
     return list(found.values())
 
 
-def input_paths(spec: Spec) -> list[Path]:
+def input_paths(spec: Spec, *tunings: Tunings) -> list[Path]:
     """The files behind `input_files` that belong to the spec's own repository rather than to SpecForge."""
-    return [locate(entry.path, spec.path) for entry in input_files(spec) if not entry.path.startswith(_MARK)]
+    return [locate(entry.path, spec.path) for entry in input_files(spec, *tunings) if not entry.path.startswith(_MARK)]
 
 
 def locate(name: str, spec: Path) -> Path:
     """Where the file stands that a record of this spec calls so."""
     if name.startswith(_MARK):
         return shipped() / name.removeprefix(_MARK)
-    return _home(spec) / name
+    return home(spec) / name
 
 
 def changed_inputs(record: Record, spec: Path) -> list[Diagnostic]:
@@ -153,19 +163,13 @@ def _role(data: dict[str, object]) -> Role:
     return next(role for role in order if role in data)
 
 
-def _home(spec: Path) -> Path:
-    """The folder that names are relative to: the spec's own root, or its folder where it has none."""
-    root, path = search_roots(spec)[0], spec.resolve()
-    return root if path.is_relative_to(root) else path.parent
-
-
 def _name(path: Path, spec: Spec) -> str:
-    resolved, home = path.resolve(), _home(spec.path)
-    if resolved.is_relative_to(home):
-        return resolved.relative_to(home).as_posix()
+    resolved, above = path.resolve(), home(spec.path)
+    if resolved.is_relative_to(above):
+        return resolved.relative_to(above).as_posix()
     if resolved.is_relative_to(shipped()):
         return _MARK + resolved.relative_to(shipped()).as_posix()
-    return Path(os.path.relpath(resolved, home)).as_posix()
+    return Path(os.path.relpath(resolved, above)).as_posix()
 
 
 def _sha256(path: Path) -> str:

@@ -15,7 +15,11 @@ from pydantic import ValidationError
 
 from specforge.diagnostics import Position, SpecForgeError, fail, shorten
 from specforge.record.model import RECORD_VERSION, Record
+from specforge.record.upgrade import upgraded
 
+READ_VERSIONS = (*range(1, RECORD_VERSION), RECORD_VERSION)
+_NUMBERS = re.compile(r"\[\n\s+(-?[\d.e+-]+(?:,\n\s+-?[\d.e+-]+)*)\n\s+\]")
+"""A list of numbers, each on its own line; no text of JSON holds a line feed, so it is never inside one."""
 _TEXTUAL = {"ratio", "worst_ratio", "got", "want"}
 """Fields whose infinities (and, for `got`, NaN) are written as text; everywhere else they are refused."""
 
@@ -48,7 +52,8 @@ def to_json(record: Record) -> str:
     data = record.model_dump(mode="python")
     if record.digest != digest_of(data):
         raise ValueError("the record is not sealed: its digest is not that of its content")
-    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
 def write_record(record: Record, path: Path) -> None:
@@ -99,8 +104,9 @@ def read_record(path: Path) -> Record:
     if not isinstance(data, dict) or "record_version" not in data:
         raise fail("SF601", "not a record: it states no record_version", position)
     version = data["record_version"]
-    if version is True or version != RECORD_VERSION:
-        hint = f"this SpecForge reads version {RECORD_VERSION}; use the SpecForge that wrote it, or a newer one"
+    if version is True or version not in READ_VERSIONS:
+        read = " and ".join(map(str, READ_VERSIONS))
+        hint = f"this SpecForge reads versions {read}; use the SpecForge that wrote it, or a newer one"
         raise fail(
             "SF601", "a record of a version that this SpecForge does not read", position, value=version, hint=hint
         )
@@ -114,9 +120,11 @@ def read_record(path: Path) -> Record:
             hint=hint,
         )
     try:
-        return Record.model_validate(data)
+        return Record.model_validate(upgraded(data))
     except ValidationError as error:
-        raise _invalid(error, position) from None
+        raise _invalid(error, position, version) from None
+    except (KeyError, TypeError, AttributeError) as error:  # of an old version, and not as that version was
+        raise fail("SF601", f"not a record of version {version}: {error!r}", position) from None
 
 
 def default_path(record: Record, state: Path) -> Path:
@@ -170,12 +178,12 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _invalid(error: ValidationError, position: Position) -> SpecForgeError:
+def _invalid(error: ValidationError, position: Position, version: int) -> SpecForgeError:
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     return fail(
         "SF601",
-        f"not a record of version {RECORD_VERSION}: {place}: {first['msg']}",
+        f"not a record of version {version}: {place}: {first['msg']}",
         position,
         hint="make it again with this SpecForge",
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from specforge.judge.verdict import STATUS_MEANINGS, Status, Verdict
 from specforge.record.model import JudgementEntry, Record, TargetEntry
+from specforge.report.against import slower
 from specforge.report.findings import fuzz_finding, silent_faults
 from specforge.spec.metrics import METRICS, STAGES
 
@@ -33,6 +34,8 @@ def closing(record: Record) -> list[tuple[str, str]]:
 
 def meaning(record: Record) -> str:
     """What the exit status says."""
+    if record.status == Status.MISSED and slower(record):
+        return f"{STATUS_MEANINGS[Status.MISSED]}, or a cell is slower than before"
     return STATUS_MEANINGS[Status(record.status)]
 
 
@@ -67,6 +70,11 @@ def _failed(record: Record, judged: Judged) -> list[str]:
             names = _listing(dict.fromkeys(f"{target.benchmark} {target.metric}" for target in here))
             level = _required(here) if verdict is Verdict.MISSED else ""
             found.append(f"{plural(len(here), 'verdict')} {_WORDS.get(verdict, verdict)}{level} ({names})")
+    cells = slower(record)
+    if cells:
+        found.append(
+            f"{plural(len(cells), 'cell')} slower than before ({_listing(f'{c.case} {c.mode}' for c in cells)})"
+        )
     silent = list(
         dict.fromkeys(f"{case.id} is {_WORDS.get(verdict, verdict)}" for case, verdict, _ in silent_faults(record))
     )

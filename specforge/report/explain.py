@@ -156,6 +156,7 @@ def _benchmark(spec: Spec, benchmark: Benchmark) -> Iterator[str]:
     yield f"{benchmark.name}, from {benchmark.document.at(benchmark.location, key=True)}"
     if benchmark.kernel:
         yield f"  kernel {benchmark.kernel.identity} ({benchmark.kernel.document.path})"
+        yield f"  timing: {_timing(benchmark)}"
         for case in benchmark.cases:
             yield f"    {case.id}"
     for excluded in benchmark.excluded:
@@ -165,6 +166,15 @@ def _benchmark(spec: Spec, benchmark: Benchmark) -> Iterator[str]:
     if benchmark.parts:
         for case in benchmark.cases:
             yield from _division(spec, benchmark, case)
+
+
+def _timing(benchmark: Benchmark) -> str:
+    assert benchmark.kernel is not None
+    timing = benchmark.timing
+    modes = timing.modes_of(chained=bool(benchmark.kernel.file.chain))
+    share, seconds = format_quantity(timing.precision, "%"), format_quantity(timing.seconds, "s")
+    processes = "1 process" if timing.processes == 1 else f"{timing.processes} processes"
+    return f"to {share}, in {processes} of at most {seconds} for each of: {', '.join(modes)}"
 
 
 def _division(spec: Spec, benchmark: Benchmark, case: Case) -> Iterator[str]:
@@ -205,7 +215,9 @@ def _case(spec: Spec, benchmark: Benchmark, case: Case) -> Iterator[str]:
         return
     for name, value in case.tunables.items():
         where = case.kernel.document.at(("tunables", name, "default"))
-        yield f"  {name} = {value}   tunable, from {where}: {case.kernel.file.tunables[name].default}"
+        default = f"{where}: {case.kernel.file.tunables[name].default}"
+        tuned = case.origins.get(name)
+        yield f"  {name} = {value}   tun{f'ed, from {tuned}' if tuned else f'able, from {default}'}"
     concrete = plan(case.kernel, case.parameters, case.tunables)
     yield from _plan(spec, concrete)
     yield from tolerance_lines(case.kernel, concrete)

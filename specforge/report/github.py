@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from specforge.judge.verdict import Verdict
 from specforge.record.model import Record
 from specforge.report import markdown
+from specforge.report.against import change_sentence, slower
 from specforge.report.findings import Finding, Place, findings, place_of
 from specforge.report.rows import rows
 
@@ -23,6 +24,12 @@ def render(*records: Record) -> str:
     found = findings(*records)
     warned = [finding for finding in found if finding.level == "warn" and finding.verdict is not Verdict.UNMEASURED]
     errors = [_command("error", finding) for finding in found if finding.level == "required"]
+    errors += [
+        f"::error file={escape_property(record.spec_path)},"
+        f"title={escape_property(f'slower than before: {cell.case}')}::{escape_message(change_sentence(cell))}"
+        for record in records
+        for cell in slower(record)
+    ]
     warnings = [_command("warning", finding) for finding in (*warned, *_promotions(records))]
     summary = ", ".join(f"{record.spec} ended with exit status {record.status}" for record in records)
     for name, lines in (("errors", errors), ("warnings", warnings)):

@@ -16,8 +16,10 @@ from xml.etree import ElementTree
 
 from specforge.judge.verdict import STATUS_MEANINGS, Status, Verdict
 from specforge.record.model import JudgementEntry, Record, TargetEntry
+from specforge.report.against import change_sentence
 from specforge.report.closing import closing
 from specforge.report.findings import Finding, fuzz_finding, place_of, silent_faults
+from specforge.report.measured import session_lines
 from specforge.report.rows import case_row, ran_on, rows
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -51,7 +53,7 @@ def render(*records: Record) -> str:
 
 
 def _suite(root: ElementTree.Element, number: int, record: Record) -> None:
-    tests = [*_judged(record), *_fuzzed(record), *_silent(record), *_run(record)]
+    tests = [*_judged(record), *_fuzzed(record), *_silent(record), *_changed(record), *_run(record)]
     counts = {outcome: sum(test.outcome == outcome for test in tests) for outcome in ("failure", "error", "skipped")}
     attributes = {
         "id": str(number),
@@ -84,6 +86,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "commit", record.sources.commit or "unknown"
     yield "record", record.digest
     yield "exit status", str(record.status)
+    for number, said in enumerate(session_lines(record.session), start=1):
+        yield f"card {number}", said
 
 
 def _add(suite: ElementTree.Element, test: Test) -> None:
@@ -139,6 +143,15 @@ def _silent(record: Record) -> Iterator[Test]:
     for case, verdict, sentence in silent_faults(record):
         group, text = f"{record.spec}.{case.benchmark}", f"{sentence}\nat {record.spec_path}"
         yield Test(group, f"{case.id} {verdict}", 0.0, _fault_outcome(verdict), verdict, sentence, text)
+
+
+def _changed(record: Record) -> Iterator[Test]:
+    """Every cell that was compared with an earlier record; what is undecided is skipped, as it does not count."""
+    outcomes: dict[str, Outcome] = {"slower": "failure", "undecided": "skipped"}
+    for cell in record.against.cells if record.against is not None else []:
+        outcome = outcomes.get(cell.verdict, "passed")
+        said = change_sentence(cell)
+        yield Test(f"{record.spec}.against", f"{cell.case} {cell.mode}", 0.0, outcome, cell.verdict, said, said)
 
 
 def _fault_outcome(verdict: Verdict) -> Outcome:

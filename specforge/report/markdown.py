@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from specforge.judge.verdict import Verdict
 from specforge.record.model import Record
+from specforge.report import against
 from specforge.report.closing import closing
 from specforge.report.findings import Finding, failures, place_of
+from specforge.report.measured import session_lines, stories, times
+from specforge.report.peers import HEADS, absences, allowances, peer_rows, versions
 from specforge.report.rows import NONE, Row, cases_line, device_line, ran_on, rows, step_lines
 from specforge.report.text import fuzz_sentences
 
@@ -21,6 +24,9 @@ def render(record: Record) -> str:
     blocks = [
         _header(record),
         _table(rows(record)),
+        _peers(record),
+        _against(record),
+        _times(record),
         _fuzz(record),
         _failures(record),
         _notices(record),
@@ -62,6 +68,41 @@ def _table(found: list[Row]) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+def _peers(record: Record) -> list[str]:
+    found = peer_rows(record)
+    said = [*absences(record), *allowances(record)]
+    if not found and not said:
+        return []
+    lines = ["### Peers", "", f"Measured by the same engine in the same run ({escape(versions(record))}).", ""]
+    if found:
+        lines += [_line(HEADS), "|---|---|--:|--:|--:|--:|", *(_line([escape(cell) for cell in row]) for row in found)]
+        lines += [""] if said else []
+    return lines + [f"- {escape(sentence)}" for sentence in said]
+
+
+def _against(record: Record) -> list[str]:
+    if record.against is None:
+        return []
+    lines, found = ["### Before and now", "", escape(against.heading(record.against)), ""], against.change_rows(record)
+    if found:
+        lines += [_line(against.HEADS), "|---|---|--:|--:|--:|--:|---|"]
+        lines += [*(_line([escape(cell) for cell in row]) for row in found), ""]
+    return lines + [f"- {escape(said)}" for said in against.sentences(record)]
+
+
+def _times(record: Record) -> list[str]:
+    if record.session is None:
+        return []
+    heads, cells = times(record)
+    lines = ["### Times", ""]
+    if cells:
+        lines += [_line([escape(head) for head in heads]), "|" + "---|" * len(heads)]
+        lines += [_line([escape(cell) for cell in row]) for row in cells]
+        lines.append("")
+    lines += [f"- {escape(said)}" for said in session_lines(record.session)]
+    return lines + [f"- {code(case)}: {escape(told)}" for case, told in stories(record)]
 
 
 def _fuzz(record: Record) -> list[str]:

@@ -60,8 +60,13 @@ class Row:
 
     @property
     def title(self) -> str:
-        """The metric, with the level where it is not `required`."""
-        return f"{self.target.metric} {self.level}".rstrip()
+        """The metric, with the peer that it is taken over and the level where it is not `required`."""
+        return f"{self.subject} {self.level}".rstrip()
+
+    @property
+    def subject(self) -> str:
+        """The metric, with the peer that it is taken over."""
+        return f"{self.target.metric} over {self.target.peer}" if self.target.peer else self.target.metric
 
     @property
     def level(self) -> str:
@@ -77,7 +82,7 @@ class Row:
     def text(self) -> str:
         """The whole target as a person says it."""
         condition = f" when {self.target.when}" if self.target.when else ""
-        return f"{self.target.metric} {self.bound}{condition}"
+        return f"{self.subject} {self.bound}{condition}"
 
     @property
     def place(self) -> str:

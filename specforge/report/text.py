@@ -8,12 +8,18 @@ from tabulate import tabulate
 
 from specforge.judge.verdict import Status, Verdict
 from specforge.record.model import FuzzEntry, Record
+from specforge.report import against
 from specforge.report.closing import closing, plural
 from specforge.report.findings import Finding, failures, place_of
+from specforge.report.measured import session_lines, stories, times
+from specforge.report.peers import HEADS, absences, allowances, peer_rows
 from specforge.report.rows import TONES, Row, Tone, cases_line, device_line, ran_on, rows, step_lines
 
 SHOWN_FAILURES = 6
 """Blocks below the table; a run with more says how many more, and where they are."""
+
+SHOWN_TIMES = 24
+"""Cases in the table of times."""
 
 _ALIGN = {
     "target, worst case": "left",
@@ -35,6 +41,9 @@ def render(record: Record, *, width: int = 100, colour: bool = False) -> str:
     blocks = [
         _header(record, width),
         _table(rows(record), width, colour),
+        _peers(record, width),
+        _against(record, width),
+        _times(record, width),
         _fuzz(record, width),
         _failures(record, width, colour),
         _notices(record, width, colour),
@@ -56,7 +65,7 @@ def _table(found: list[Row], width: int, colour: bool) -> list[str]:
     others = [[row.verdict.value, row.measured, row.bound, row.margin, row.coverage] for row in found]
     room = width - sum(max(map(len, column)) + _GAP for column in zip(_HEADERS[1:], *others, strict=True))
     below = [" ".join(filter(None, (row.level, "; ".join(filter(None, (row.condition, row.place)))))) for row in found]
-    titles = [_INDENT + row.target.metric for row in found]
+    titles = [_INDENT + row.subject for row in found]
     for index, more in enumerate(below):
         if more and len(f"{titles[index]}  {more}") <= room:
             titles[index] += f"  {more}"
@@ -77,6 +86,41 @@ def _table(found: list[Row], width: int, colour: bool) -> list[str]:
         shown.append((line[:start] + _paint(line[start:end], TONES[row.verdict], colour) + line[end:]).rstrip())
         shown += _wrap(_INDENT * 2 + more, width, _INDENT * 2) if more else []
     return shown
+
+
+def _peers(record: Record, width: int) -> list[str]:
+    found = peer_rows(record)
+    lines = tabulate([HEADS, *found], tablefmt="plain", disable_numparse=True).splitlines() if found else []
+    shown = [line.rstrip() for line in lines]
+    for sentence in (*absences(record), *allowances(record)):
+        shown += _wrap(f"peer  {sentence}", width, _INDENT * 3)
+    return shown
+
+
+def _against(record: Record, width: int) -> list[str]:
+    if record.against is None:
+        return []
+    lines, found = _wrap(against.heading(record.against), width, _INDENT), against.change_rows(record)
+    if found:
+        align = ("left", "left", "right", "right", "right", "right", "left")
+        table = tabulate([against.HEADS, *found], tablefmt="plain", colalign=align, disable_numparse=True)
+        lines += [f"{_INDENT}{line}".rstrip() for line in table.splitlines()]
+    return lines + [line for said in against.sentences(record) for line in _wrap(_INDENT + said, width, _INDENT * 2)]
+
+
+def _times(record: Record, width: int) -> list[str]:
+    """What each case took in each mode, with half its interval, and what the session measured of the card itself."""
+    if record.session is None:
+        return []
+    heads, cells = times(record)
+    table = tabulate([heads, *cells[:SHOWN_TIMES]], tablefmt="plain", disable_numparse=True)
+    lines = [line.rstrip() for line in table.splitlines()] if cells else []
+    if len(cells) > SHOWN_TIMES:
+        lines.append(f"and {plural(len(cells) - SHOWN_TIMES, 'case')} more, which --format md shows")
+    lines += [line for said in session_lines(record.session) for line in _wrap(f"card    {said}", width, _INDENT * 4)]
+    for case, told in stories(record):
+        lines += _wrap(f"note    {case}: {told}", width, _INDENT * 4)
+    return lines
 
 
 def _fuzz(record: Record, width: int) -> list[str]:

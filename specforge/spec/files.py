@@ -11,6 +11,7 @@ from specforge.spec.document import Document, Location, load_document
 from specforge.spec.fields import Section
 from specforge.spec.kernel import KernelFile
 from specforge.spec.model import ModelFile
+from specforge.spec.tuning import TuningFile
 from specforge.spec.workload import SpecFile, WorkloadFile
 
 KINDS: dict[str, type[Section]] = {
@@ -19,6 +20,7 @@ KINDS: dict[str, type[Section]] = {
     "device": DeviceFile,
     "model": ModelFile,
     "kernel": KernelFile,
+    "tuning": TuningFile,
 }
 """The key that names a file also says what kind of file it is."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from specforge.diagnostics import Diagnostic, SpecForgeError
@@ -58,7 +58,7 @@ class LaunchPlan:
     shared_bytes: int
     args: tuple[Scalar, ...]
     dependent: bool = False
-    """May start before the launch ahead of it has ended."""
+    """May start before the launch ahead of it has ended; the first launch of a group: before the group ahead has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,10 @@ class Plan:
     flops: float
     steps: float
     tolerances: dict[str, Tolerance]
+    tokens: float | None = None
+    """What the launch group serves; None where kernel.yaml does not say."""
+    chain: dict[str, str] = field(default_factory=dict)
+    """Inputs and the outputs that take their place in the next launch group; empty where groups do not overlap."""
 
     def buffer(self, name: str) -> BufferPlan:
         """The buffer of that name."""
@@ -137,6 +141,7 @@ def plan(kernel: Kernel, parameters: Mapping[str, Scalar], tunables: Mapping[str
             ("steps", ("emulation", "steps"), file.emulation.steps),
         )
     }
+    tokens = file.work.tokens
     return Plan(
         kernel.identity,
         str(kernel.reference),
@@ -148,6 +153,8 @@ def plan(kernel: Kernel, parameters: Mapping[str, Scalar], tunables: Mapping[str
         work["flops"],
         work["steps"],
         tolerances,
+        None if tokens is None else _not_negative(kernel, ("work", "tokens"), tokens, known),
+        dict(file.chain),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from specforge.spec.device import Facts
 from specforge.spec.document import Document, Location, load_document
 from specforge.spec.fields import validate
 from specforge.spec.kernel import ErrorBound, KernelFile, Parameter, Tensor, Tunable
+from specforge.spec.peers import check_peers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,19 @@ class Kernel:
         return self.folder / self.file.reference
 
     @property
+    def peers(self) -> Path | None:
+        """The Python file of other implementations, where there is one."""
+        return self.folder / self.file.peers if self.file.peers is not None else None
+
+    @property
     def examples(self) -> Path:
         """The file of committed examples, which need not be there."""
         return self.folder / "examples.yaml"
+
+    def said_sha256(self) -> str:
+        """SHA-256 of what kernel.yaml says, less what no result of the kernel depends on."""
+        said = {key: value for key, value in self.document.data.items() if key not in ("equivalent_mutants", "peers")}
+        return hashlib.sha256(json.dumps(said, default=str, sort_keys=True).encode()).hexdigest()
 
     def compile_names(self) -> tuple[str, ...]:
         """Parameters and tunables that reach the template, in the file's order."""
@@ -90,10 +103,12 @@ def _check(kernel: Kernel) -> Iterator[Diagnostic]:
     if file.kernel != kernel.folder.name:
         message = f"the kernel is named {file.kernel!r} but its folder {kernel.folder.name!r}"
         yield Diagnostic("SF206", message, document.at(("kernel",)), file.kernel)
-    for key, path in (("template", kernel.template), ("reference", kernel.reference)):
-        if not is_file(path):
+    for key, path in (("template", kernel.template), ("reference", kernel.reference), ("peers", kernel.peers)):
+        if path is not None and not is_file(path):
             hint = suggest(path.name, [entry.name for entry in kernel.folder.iterdir()])
             yield Diagnostic("SF001", f"no such file: {shorten(str(path))}", document.at((key,)), None, hint)
+    if kernel.peers is not None and is_file(kernel.peers):
+        yield from check_peers(kernel.peers)
     for name, parameter in file.parameters.items():
         yield from _check_parameter(kernel, name, parameter)
     for name, tunable in file.tunables.items():
@@ -103,9 +118,7 @@ def _check(kernel: Kernel) -> Iterator[Diagnostic]:
         yield from _check_listed(kernel, ("tunables", name), tunable)
     for name, tensor in file.tensors.items():
         yield from _check_tensor(kernel, name, tensor)
-    if file.launches[0].dependent:
-        where, hint = document.at(("launches", 0, "dependent")), "only a later launch can depend on the one before it"
-        yield Diagnostic("SF206", "the first launch depends on none of its group", where, "true", hint)
+    yield from _check_chain(kernel)
     yield from _check_tolerances(kernel)
     yield from _check_reductions(kernel)
     yield from _check_waivers(kernel)
@@ -160,6 +173,44 @@ def _check_tensor(kernel: Kernel, name: str, tensor: Tensor) -> Iterator[Diagnos
     if tensor.role == "out" and not _is_passed(kernel, name):
         where = document.at(("tensors", name), key=True)
         yield Diagnostic("SF504", f"no launch takes the output {name!r}, so nothing can write it", where)
+
+
+def _check_chain(kernel: Kernel) -> Iterator[Diagnostic]:
+    """A chain leads from an output to an input that can hold it, and its groups can overlap."""
+    document, file = kernel.document, kernel.file
+    first = file.launches[0].dependent
+    if first and not file.chain:
+        where = document.at(("launches", 0, "dependent"))
+        hint = "only a later launch can depend on the one before it, or one of a kernel with a `chain`"
+        yield Diagnostic("SF206", "the first launch depends on none of its group", where, "true", hint)
+    if file.chain and not first:
+        hint = "write `dependent: true` there, and call grid_wait() before touching what the group ahead touches"
+        message = "the groups of a chain overlap, so the first launch is a dependent one"
+        yield Diagnostic("SF206", message, document.at(("launches", 0), key=True), None, hint)
+    for name, source in file.chain.items():
+        known = True
+        for place, given, role, names in (
+            (document.at(("chain", name), key=True), name, "input", kernel.inputs()),
+            (document.at(("chain", name)), source, "output", kernel.outputs()),
+        ):
+            if given not in names:
+                known = False
+                yield Diagnostic("SF201", f"{given!r} is no {role}", place, given, suggest(given, names))
+        if not known:
+            continue
+        taker, giver = file.tensors[name], file.tensors[source]
+        for key, one, other in (
+            ("shape", [size.text for size in taker.shape], [size.text for size in giver.shape]),
+            ("dtype", taker.dtype, giver.dtype),
+        ):
+            if one != other:
+                where, hint = document.at(("chain", name)), f"{name!r}: {one}, {source!r}: {other}"
+                message = f"{source!r} cannot take the place of {name!r}: another {key}"
+                yield Diagnostic("SF504", message, where, source, hint)
+    sources = list(file.chain.values())
+    for name in {source for source in sources if sources.count(source) > 1}:
+        message = f"the output {name!r} takes the place of two inputs"
+        yield Diagnostic("SF206", message, document.at(("chain",), key=True), name)
 
 
 def _is_passed(kernel: Kernel, name: str) -> bool:
@@ -263,8 +314,8 @@ def _formulas(kernel: Kernel) -> Iterator[tuple[str, Location, Expression]]:
             for place, formula in enumerate(getattr(launch, key)):
                 yield "args" if key == "args" else "sizes", ("launches", index, key, place), formula
         yield "sizes", ("launches", index, "shared_bytes"), launch.shared_bytes
-    yield "sizes", ("work", "bytes"), file.work.bytes
-    yield "sizes", ("work", "flops"), file.work.flops
+    work = {"bytes": file.work.bytes, "flops": file.work.flops, "tokens": file.work.tokens}
+    yield from (("sizes", ("work", key), formula) for key, formula in work.items() if formula is not None)
     yield "sizes", ("emulation", "steps"), file.emulation.steps
     for name, bound in file.tolerance.items():
         if isinstance(bound, ErrorBound):

@@ -59,7 +59,12 @@ class Tensor(Section):
     values: Annotated[list[Distribution], BeforeValidator(_listed), Field(min_length=1)] = Field(default=["normal"])
     """Distributions that inputs are drawn from; the first is the one that is timed."""
     residency: Literal["hot", "cold"] = "hot"
-    """Whether a decode step finds it in L2 (`hot`) or must fetch it from memory (`cold`)."""
+    """Whether a decode step finds it in L2 or must fetch it from memory.
+
+    `hot`, the default, is for activations: the kernel before has just written them, and they are small. Weights and
+    caches are `cold`: between two uses of a layer's, all other layers' pass through L2. A cold tensor rotates through
+    copies that total several times the card's L2.
+    """
     rows: list[int] | None = None
     """Axes that name a row of an output; errors are judged and reported row by row. Default: all but the last."""
     summary: Text | None = None
@@ -75,7 +80,10 @@ class Launch(Section):
     args: Annotated[list[Formula], Field(min_length=1)]
     """Tensor names, or expressions for scalars, in the order of the entry's signature."""
     dependent: bool = False
-    """May start before the launch ahead of it has ended, and waits for that in the kernel (`grid_wait`)."""
+    """May start before the launch ahead of it has ended, and waits for that in the kernel (`grid_wait`).
+
+    On the first launch it is about the launch group ahead; see `chain`.
+    """
 
 
 class Work(Section):
@@ -83,6 +91,8 @@ class Work(Section):
 
     bytes: Formula
     flops: Formula
+    tokens: Formula | None = None
+    """Tokens that one launch group serves: what `tokens_per_joule` counts."""
 
 
 class Emulation(Section):
@@ -169,11 +179,19 @@ class KernelFile(Section):
     summary: Text
     template: Text
     reference: Text
+    peers: Text | None = None
+    """A Python file of other implementations of the same operation, timed beside the kernel."""
     parameters: dict[Name, Parameter] = Field(min_length=1)
     constraints: list[Constraint] = Field(default=[])
     tunables: dict[Name, Tunable] = Field(default={})
     tensors: dict[Name, Tensor] = Field(min_length=1)
     launches: list[Launch] = Field(min_length=1)
+    chain: dict[Name, Name] = Field(default={})
+    """Inputs and the output that takes each one's place in the next launch group, as from layer to layer of a model.
+
+    The first launch is then `dependent: true` and calls `grid_wait` before it touches what the group ahead does: groups
+    overlap, and the metric `overlapped_latency` says how long one takes then.
+    """
     work: Work
     emulation: Emulation
     tolerance: dict[Name, Annotated[Literal["exact"] | ErrorBound, BeforeValidator(_tolerance)]]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from specforge.diagnostics import Diagnostic, SpecForgeError, fail, suggest
 from specforge.expressions import Expression, ExpressionError, Scalar
-from specforge.roots import search_roots, tidy
+from specforge.roots import home, search_roots, tidy
 from specforge.spec.document import Document, Location, load_document
 from specforge.spec.facts import Device, Model, load_device, load_model
 from specforge.spec.fields import validate
 from specforge.spec.files import expect_kind, resolve
 from specforge.spec.interface import Kernel, expression_diagnostic, find_kernel
 from specforge.spec.sweep import Case, Excluded, Frame, expand
-from specforge.spec.target import Target, resolve_target
+from specforge.spec.target import Target, check_decidable, resolve_target
+from specforge.spec.timing import Timing, TimingSection, resolve_timing
+from specforge.spec.tuning import Tunings, load_tunings
 from specforge.spec.workload import KernelBenchmark, SpecFile, StepBenchmark, TargetSection, WorkloadFile
 
 P = ParamSpec("P")
@@ -45,6 +47,7 @@ class Benchmark:
     targets: tuple[Target, ...]
     document: Document
     location: Location
+    timing: Timing = field(default_factory=Timing)
 
     def targeted(self) -> int:
         """How many cases at least one target holds for."""
@@ -63,6 +66,8 @@ class Spec:
     benchmarks: tuple[Benchmark, ...]
     documents: tuple[Document, ...]
     roots: tuple[Path, ...]
+    tunings: Tunings = field(default_factory=Tunings)
+    """Those of the spec's own device."""
 
     def benchmark(self, name: str) -> Benchmark:
         """The benchmark of that name."""
@@ -114,8 +119,9 @@ def load_spec(path: Path) -> Spec:
     sources += [(name, part, document, False) for name, part in file.benchmarks.items()]
     _check_benchmark_names(file, document, [name for name, *_ in sources], findings)
     benchmarks = []
-    for name, section, home, shared in sources:
-        frame = _Frame(name, section, home, shared, document, file, names, device, roots)
+    for name, section, owner, shared in sources:
+        timing = (workload[1].timing if workload and shared else None, file.timing)
+        frame = _Frame(path, name, section, owner, shared, document, file, names, device, roots, timing)
         benchmark = findings.attempt(_benchmark, frame)
         if benchmark is not None:
             benchmarks.append(benchmark)
@@ -123,7 +129,9 @@ def load_spec(path: Path) -> Spec:
     _check_parts(benchmarks, findings)
     findings.finish()
     documents = [document, *([workload[0]] if workload else []), device.document, *([model.document] if model else [])]
-    return Spec(path, file.spec, document, device, model, tuple(benchmarks), tuple(documents), roots)
+    kernels = [benchmark.kernel for benchmark in benchmarks if benchmark.kernel is not None]
+    tunings = load_tunings(home(path), device.file.device, kernels)
+    return Spec(path, file.spec, document, device, model, tuple(benchmarks), tuple(documents), roots, tunings)
 
 
 def _device(text: str, document: Document) -> Device:
@@ -143,6 +151,7 @@ def _model(text: str, document: Document) -> Model:
 class _Frame:
     """Where one benchmark stands and what it is resolved against."""
 
+    spec: Path
     name: str
     section: KernelBenchmark | StepBenchmark
     home: Document
@@ -152,6 +161,7 @@ class _Frame:
     names: dict[str, Scalar]
     device: Device
     roots: tuple[Path, ...]
+    timing: tuple[TimingSection | None, ...]
 
 
 def _benchmark(frame: _Frame) -> Benchmark:
@@ -162,9 +172,12 @@ def _benchmark(frame: _Frame) -> Benchmark:
         kernel = find_kernel(section.kernel, frame.roots, frame.home.at((*location, "kernel")))
     narrowing = frame.file.narrow.get(frame.name)
     narrowed = (narrowing, frame.document, ("narrow", frame.name)) if narrowing else None
+    device = frame.device
+    tunings = load_tunings(home(frame.spec), device.file.device, [kernel] if kernel is not None else [])
     cases, excluded = expand(
-        section, Frame(frame.name, frame.home, location, kernel, frame.names, frame.device.names, narrowed)
+        section, Frame(frame.name, frame.home, location, kernel, frame.names, device.names, narrowed, tunings)
     )
+    timing = resolve_timing(*frame.timing, section.timing if isinstance(section, KernelBenchmark) else None)
     findings = _Findings()
     targets: list[Target] = []
     for given, document, place, shared in _target_sections(frame, location):
@@ -175,6 +188,7 @@ def _benchmark(frame: _Frame) -> Benchmark:
             findings.found.append(Diagnostic("SF410", message, target.position, None, hint))
         elif target is not None:
             targets.append(target)
+            findings.attempt(check_decidable, target, kernel, timing, document)
     steps = section.step if isinstance(section, StepBenchmark) else []
     parts = tuple(Part(step.part, step.launches, step.bytes, step.benchmark) for step in steps)
     known = [{**frame.names, **case.parameters} for case in cases]
@@ -183,7 +197,7 @@ def _benchmark(frame: _Frame) -> Benchmark:
         findings.attempt(_check_count, part.launches.integer, known, frame.home, (*here, "launches"))
         findings.attempt(_check_count, part.bytes.number, known, frame.home, (*here, "bytes"))
     findings.finish()
-    return Benchmark(frame.name, kernel, parts, cases, excluded, tuple(targets), frame.home, location)
+    return Benchmark(frame.name, kernel, parts, cases, excluded, tuple(targets), frame.home, location, timing)
 
 
 def _check_count(

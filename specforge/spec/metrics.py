@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from specforge.spec.timing import Mode
+
 Stage = Literal["validate", "render", "build", "verify", "measure", "judge"]
 """The steps that `--until` can name, in order."""
 
@@ -23,6 +25,10 @@ class Metric:
     stage: Stage
     """The step that decides it."""
     summary: str
+    mode: Mode | None = None
+    """The mode of timing that it is computed from."""
+    peer: bool = False
+    """Whether it is a ratio to a peer, which its target names."""
 
 
 METRICS: dict[str, Metric] = {
@@ -77,8 +83,17 @@ METRICS: dict[str, Metric] = {
             "device",
             "measure",
             "Isolated time of one launch group, cold tensors cold: median between two events.",
+            "isolated",
         ),
-        Metric("bandwidth", "B/s", "higher", "device", "measure", "The work model's bytes over the median latency."),
+        Metric(
+            "bandwidth",
+            "B/s",
+            "higher",
+            "device",
+            "measure",
+            "The work model's bytes over the median latency.",
+            "isolated",
+        ),
         Metric(
             "peak_bandwidth_share",
             "%",
@@ -86,6 +101,7 @@ METRICS: dict[str, Metric] = {
             "portable",
             "measure",
             "Bandwidth as a share of the datasheet's, of the card that ran.",
+            "isolated",
         ),
         Metric(
             "roofline_share",
@@ -94,6 +110,81 @@ METRICS: dict[str, Metric] = {
             "portable",
             "measure",
             "The roofline's least time over the median latency, on the card that ran.",
+            "isolated",
+        ),
+        Metric(
+            "amortised_latency",
+            "s",
+            "lower",
+            "device",
+            "measure",
+            "Time per launch group inside a graph of many, each on its own cold copies: median.",
+            "amortised",
+        ),
+        Metric(
+            "overlapped_latency",
+            "s",
+            "lower",
+            "device",
+            "measure",
+            "Time per launch group inside a graph in which each may start before the one ahead has ended: median.",
+            "overlapped",
+        ),
+        Metric(
+            "amortised_bandwidth",
+            "B/s",
+            "higher",
+            "device",
+            "measure",
+            "The work model's bytes over the median amortised latency.",
+            "amortised",
+        ),
+        Metric(
+            "achievable_bandwidth_share",
+            "%",
+            "higher",
+            "portable",
+            "measure",
+            "Amortised bandwidth as a share of what the calibration kernel reads on the same card in the same run.",
+            "amortised",
+        ),
+        Metric(
+            "energy",
+            "J",
+            "lower",
+            "device",
+            "measure",
+            "Energy of one launch group from the card's counter, over amortised batches: median.",
+            "amortised",
+        ),
+        Metric(
+            "tokens_per_joule",
+            "tok/J",
+            "higher",
+            "device",
+            "measure",
+            "The work model's tokens over the energy of one launch group.",
+            "amortised",
+        ),
+        Metric(
+            "speedup",
+            "1",
+            "higher",
+            "portable",
+            "measure",
+            "A peer's isolated time over the kernel's, both measured in the same run.",
+            "isolated",
+            peer=True,
+        ),
+        Metric(
+            "amortised_speedup",
+            "1",
+            "higher",
+            "portable",
+            "measure",
+            "A peer's amortised time over the kernel's, both measured in the same run.",
+            "amortised",
+            peer=True,
         ),
         Metric(
             "decode_throughput",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail, shorten, suggest
 from specforge.expressions import ExpressionError, Scalar
 from specforge.spec.document import Document, Location
-from specforge.spec.geometry import resolve_tunables
 from specforge.spec.interface import Kernel, check_names, expression_diagnostic
+from specforge.spec.tuning import Tunings
 from specforge.spec.workload import KernelBenchmark, Narrowing, Sweep
 
 MAX_CASES = 10_000
@@ -21,7 +21,10 @@ MAX_FINDINGS = 20
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One point of a sweep. `axes` are the parameters that vary; `origins` says which line bound each parameter."""
+    """One point of a sweep. `axes` are the parameters that vary; `origins` says which line bound each parameter.
+
+    It names the line of each tunable, too, that a tuning file sets.
+    """
 
     benchmark: str
     kernel: Kernel | None
@@ -56,6 +59,7 @@ class Frame:
     names: dict[str, Scalar]
     device_names: dict[str, Scalar]
     narrowing: tuple[Narrowing, Document, Location] | None = None
+    tunings: Tunings = field(default_factory=Tunings)
 
 
 def expand(section: Sweep, frame: Frame) -> tuple[tuple[Case, ...], tuple[Excluded, ...]]:
@@ -90,9 +94,9 @@ def expand(section: Sweep, frame: Frame) -> tuple[tuple[Case, ...], tuple[Exclud
                 case.benchmark,
                 kernel,
                 case.parameters,
-                resolve_tunables(kernel, case.parameters, frame.device_names),
+                frame.tunings.tunables(kernel, case.parameters, frame.device_names),
                 case.axes,
-                case.origins,
+                case.origins | frame.tunings.origins(kernel, case.parameters),
             )
             for case in kept
         ]

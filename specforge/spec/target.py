@@ -10,9 +10,11 @@ from typing import Literal
 from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail, suggest
 from specforge.expressions import ExpressionError
 from specforge.spec.document import Document, Location
-from specforge.spec.interface import check_names, expression_diagnostic
+from specforge.spec.interface import Kernel, check_names, expression_diagnostic
 from specforge.spec.metrics import METRICS, Metric
+from specforge.spec.peers import declared_peers
 from specforge.spec.sweep import Case
+from specforge.spec.timing import Timing
 from specforge.spec.workload import Baseline, TargetSection
 from specforge.units import QuantityError, format_quantity, parse_quantity
 
@@ -34,6 +36,13 @@ class Target:
     cases: tuple[str, ...]
     """Ids of the cases it holds for."""
     position: Position
+    peer: str | None = None
+    """What a speedup is taken over."""
+
+    @property
+    def value_key(self) -> str:
+        """The key of its value in evidence: the metric's name, with the peer's where it has one."""
+        return value_key(self.metric.name, self.peer)
 
     @property
     def id(self) -> str:
@@ -45,7 +54,18 @@ class Target:
         """The target as a person says it."""
         sign = {"at_most": "<=", "at_least": ">=", "equals": "=="}[self.comparison]
         condition = f" when {self.when}" if self.when else ""
-        return f"{self.metric.name} {sign} {format_quantity(self.bound, self.metric.unit)}{condition}"
+        over = f" over {self.peer}" if self.peer else ""
+        return f"{self.metric.name} {sign} {format_quantity(self.bound, self.metric.unit)}{over}{condition}"
+
+
+def value_key(metric: str, peer: str | None) -> str:
+    """`speedup[torch_sdpa]`, or the metric's name where there is no peer to it."""
+    return metric if peer is None else f"{metric}[{peer}]"
+
+
+def metric_of(key: str) -> Metric:
+    """The metric of a key that `value_key` made."""
+    return METRICS[key.partition("[")[0]]
 
 
 def resolve_target(
@@ -114,9 +134,24 @@ def resolve_target(
     selected = _select(section, benchmark, cases, document, location)
     known = (section.known_miss.reason, section.known_miss.until) if section.known_miss else None
     when = section.when.text if section.when else None
-    return Target(
-        benchmark, metric, comparison, bound, when, section.level, baseline, known, selected, document.at(location)
-    )
+    where, peer = document.at(location), _peer(section, metric, cases, document, location)
+    return Target(benchmark, metric, comparison, bound, when, section.level, baseline, known, selected, where, peer)
+
+
+def check_decidable(target: Target, kernel: Kernel | None, timing: Timing, document: Document) -> None:
+    """Refuse a target that no run could decide, for what the kernel declares or how it is timed; raises SF410."""
+    metric, where = target.metric, target.position
+    if kernel is None or metric.mode is None:
+        return
+    if metric.name == "tokens_per_joule" and kernel.file.work.tokens is None:
+        hint = f"add `tokens: FORMULA` to `work` in {kernel.document.path}"
+        raise fail("SF410", f"{kernel.identity} does not say how many tokens a launch serves", where, hint=hint)
+    if metric.mode == "overlapped" and not kernel.file.chain:
+        hint = "its launch groups do not feed one another, so nothing may overlap; bound amortised_latency"
+        raise fail("SF410", f"{kernel.identity} declares no `chain`", where, value=metric.name, hint=hint)
+    if metric.mode not in timing.modes_of(chained=True):
+        hint = f"add {metric.mode} to the `modes` of `timing`"
+        raise fail("SF410", f"{target.benchmark} is not timed {metric.mode}", where, value=metric.name, hint=hint)
 
 
 def _bound(value: str | int | float, metric: Metric, position: Position) -> float:
@@ -142,6 +177,31 @@ def _bound(value: str | int | float, metric: Metric, position: Position) -> floa
 
 def _baseline(section: Baseline, metric: Metric, position: Position) -> tuple[float, str]:
     return _bound(section.value, metric, position), section.source
+
+
+def _peer(
+    section: TargetSection, metric: Metric, cases: Sequence[Case], document: Document, location: Location
+) -> str | None:
+    """The peer that a target names; raises SF413 where it is not one of the kernel's, is missing, or is not due."""
+    if section.peer is not None and not metric.peer:
+        ratios = [name for name, other in METRICS.items() if other.peer]
+        hint = f"{' and '.join(ratios)} are taken over a peer"
+        where = document.at((*location, "peer"))
+        raise fail("SF413", f"{metric.name} is no ratio to a peer", where, value=section.peer, hint=hint)
+    kernel = cases[0].kernel if cases else None
+    if kernel is None:
+        return section.peer
+    known = declared_peers(kernel.peers) if kernel.peers is not None else {}
+    if metric.peer and not known:
+        hint = f"add `peers: peers.py` to {kernel.document.path}, and that file beside it"
+        raise fail("SF413", f"{kernel.identity} has no peers to be faster than", document.at(location), hint=hint)
+    if metric.peer and section.peer is None:
+        hint = f"add `peer:`; {kernel.identity} has: {', '.join(known)}"
+        raise fail("SF413", f"{metric.name} is taken over a peer, and none is named", document.at(location), hint=hint)
+    if section.peer is not None and section.peer not in known:
+        where, hint = document.at((*location, "peer")), suggest(section.peer, known)
+        raise fail("SF413", f"{kernel.identity} has no peer of that name", where, value=section.peer, hint=hint)
+    return section.peer
 
 
 def _select(

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from specforge.spec.domain import axis_values
 from specforge.spec.fields import Day, Formula, Name, Section, Text, Value
+from specforge.spec.timing import TimingSection
 
 Row = dict[Name, bool | int | float | str]
 Bound = Annotated[
@@ -44,6 +45,8 @@ class TargetSection(Section):
     at_most: Bound | None = None
     at_least: Bound | None = None
     equals: Bound | None = None
+    peer: Name | None = None
+    """Which of the kernel's peers a speedup is taken over."""
     when: Formula | None = None
     """Selects cases by parameter values; without it the target holds for every case."""
     level: Literal["required", "warn", "record"] = "required"
@@ -106,6 +109,8 @@ class KernelBenchmark(Sweep):
     kernel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$")]
     bind: dict[Name, Value] = Field(default={})
     """Parameters that are the same in every case: literals, or `=` and an expression over `model.*`."""
+    timing: TimingSection | None = None
+    """Over that of the file and of the spec."""
     summary: Text | None = None
 
 
@@ -149,6 +154,8 @@ class WorkloadFile(Section):
     summary: Text | None = None
     model: Text | None = None
     """Path of a model file, relative to this one or shipped."""
+    timing: TimingSection | None = None
+    """How the cases of this file's benchmarks are timed."""
     benchmarks: dict[Name, Benchmark] = Field(min_length=1)
 
 
@@ -169,6 +176,8 @@ class SpecFile(Section):
     device: Text
     workload: Text | None = None
     model: Text | None = None
+    timing: TimingSection | None = None
+    """How cases are timed, over what the workload says; a benchmark's own comes last."""
     benchmarks: dict[Name, Benchmark] = Field(default={})
     narrow: dict[Name, Narrowing] = Field(default={})
     targets: dict[Name, list[TargetSection]] = Field(default={})

@@ -135,7 +135,7 @@ def test_a_card_that_is_not_there_is_a_diagnostic() -> None:
 def test_probing_and_workers_load_no_cuda() -> None:
     code = (
         "import sys; from specforge.backend.probe import probe; probe(); import specforge.backend.worker, "
-        "specforge.backend.cuda, specforge.measure.timing; print([m for m in sys.modules if m.startswith('cuda')])"
+        "specforge.backend.cuda, specforge.measure.stopping; print([m for m in sys.modules if m.startswith('cuda')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,7 +12,7 @@ import pytest
 from specforge.backend.runner import KernelFault, Runner
 from specforge.backend.worker import Worker, WorkerTimeout
 from specforge.measure.case import MeasureTask, measure_case
-from specforge.measure.timing import StopRule
+from specforge.measure.stopping import StopRule
 from specforge.spec.geometry import BufferPlan, LaunchPlan, Plan, Tolerance
 from specforge.verify.example import Example
 
@@ -200,7 +200,7 @@ def test_hang_costs_one_task(worker: Worker, binary: str) -> None:
 
 def task_for(plan: Plan, binary: str, **rule: float) -> MeasureTask:
     digest = hashlib.sha256(Path(binary).read_bytes()).hexdigest()
-    return MeasureTask(plan, binary, digest, Example({}), 3.35e12, 989e12, StopRule(**rule))  # type: ignore[arg-type]
+    return MeasureTask(plan, binary, digest, Example({}), 4.8e12, rule=StopRule(**rule))  # type: ignore[arg-type]
 
 
 def test_measures_what_it_checked(worker: Worker, binary: str, references: dict[str, str]) -> None:
@@ -208,21 +208,18 @@ def test_measures_what_it_checked(worker: Worker, binary: str, references: dict[
     seen = worker.call(measure_case, task_for(plan_saxpy("saxpy", n, references["saxpy"]), binary), timeout=120)
     assert seen.verified
     assert seen.refusal is None
-    assert seen.samples
-    assert seen.median is not None
-    assert seen.empty_kernel is not None
-    assert 1e-6 < seen.empty_kernel < 20e-6
-    assert seen.median > seen.empty_kernel
+    alone, among = seen.series["isolated"].median.value, seen.series["amortised"].median.value
+    assert 1e-6 < among < alone
     assert seen.rotated_bytes >= 4 * 24e6
-    assert not seen.implausible
-    assert seen.telemetry_before is not None
-    assert seen.telemetry_before.reason is None
+    assert seen.cold == "proven"
+    assert seen.telemetry is not None
+    assert seen.telemetry.reason is None
 
 
 def test_small_cold_tensors_are_scrubbed_cold(worker: Worker, binary: str, references: dict[str, str]) -> None:
     seen = worker.call(measure_case, task_for(plan_saxpy("saxpy", 500, references["saxpy"]), binary), timeout=120)
     assert seen.verified
-    assert seen.scrub_bytes > 0
+    assert seen.cold == "proven"
     assert seen.rotated_bytes >= 4 * 24e6
 
 
@@ -244,7 +241,7 @@ def test_a_kernel_that_cheats_after_the_check_is_found(
 
 def test_a_wrong_kernel_is_not_timed(worker: Worker, binary: str, references: dict[str, str]) -> None:
     seen = worker.call(measure_case, task_for(plan_saxpy("half_done", 5000, references["saxpy"]), binary), timeout=120)
-    assert not seen.samples
+    assert not seen.series
     assert seen.refusal is not None
     assert seen.before is not None
     assert seen.before.kind == "wrong"
@@ -253,7 +250,7 @@ def test_a_wrong_kernel_is_not_timed(worker: Worker, binary: str, references: di
 def test_another_binary_is_refused(worker: Worker, binary: str, references: dict[str, str]) -> None:
     from specforge.backend.worker import TaskFailed
 
-    task = MeasureTask(plan_saxpy("saxpy", 100, references["saxpy"]), binary, "0" * 64, Example({}), None, None)
+    task = MeasureTask(plan_saxpy("saxpy", 100, references["saxpy"]), binary, "0" * 64, Example({}), None)
     with pytest.raises(TaskFailed, match="SHA-256"):
         worker.call(measure_case, task, timeout=60)
 
@@ -272,8 +269,8 @@ def test_time_of_a_big_copy_is_plausible(worker: Worker, binary: str, references
     plan = copy_plan(1 << 26, references["copy"])
     seen = worker.call(measure_case, task_for(plan, binary), timeout=240)
     assert seen.verified
-    assert seen.median is not None
-    assert not seen.implausible
-    assert seen.converged
-    rate = plan.bytes / seen.median
-    assert 0.3 * 3.35e12 < rate < 6e12, rate
+    for mode, series in seen.series.items():
+        assert series.stop.converged, mode
+        rate = plan.bytes / series.median.value
+        assert 0.3 * 3.35e12 < rate < 6e12, (mode, rate)
+    assert seen.cold == "proven"

@@ -35,6 +35,7 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> str:
 
     text = '#include "specforge.cuh"\n' + SOURCE.read_text()
     text += "".join(WRAPPED.format(name=name, type=ctype) for name, (_, ctype) in TYPES.items())
+    text += WRAPPED.format(name="e4m3", type="unsigned char")
     done = compile_source(text, SOURCE, f"sm_{Device(0).arch}", (ROOT / "kernels" / "include",))
     assert done.cubin is not None, done.log
     path = tmp_path_factory.mktemp("cubin") / "mma.cubin"
@@ -77,6 +78,25 @@ def test_multiply(worker: Worker, binary: str, dtype: str, spread: int) -> None:
     wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
     size = np.abs(wide_a) @ np.abs(wide_b)
     assert (np.abs(got - wide_a @ wide_b) <= 5 * 2.0**-24 * size).all()
+
+
+def test_multiply_e4m3(worker: Worker, binary: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whole numbers exactly, anything within 2^-13 of the sum of magnitudes; how far off the card is gets printed."""
+    draw = np.random.default_rng(2)
+    shapes = {"a": ((16, 32), "u8"), "b": ((32, 8), "u8"), "d": ((16, 8), "f32")}
+    plan = plan_of("e4m3_out", shapes)
+    small = np.array([0x00, 0x38, 0xB8, 0x40, 0xC0], np.uint8)  # 0, 1, -1, 2, -2
+    found = {}
+    for name, codes in {"small": small, "finite": np.delete(np.arange(255, dtype=np.uint8), 0x7F)}.items():
+        a, b = (draw.choice(codes, shape) for shape in [(16, 32), (32, 8)])
+        wide_a, wide_b = (x.view(ml_dtypes.float8_e4m3fn).astype(np.float64) for x in (a, b))
+        got = worker.call(run, (plan, binary, {"a": a, "b": b}), timeout=60)
+        size = np.abs(wide_a) @ np.abs(wide_b)
+        found[name] = np.abs(got - wide_a @ wide_b) / np.maximum(size, 2.0**-20)
+    with capsys.disabled():
+        print(f"\nmma_m16n8k32_e4m3: off by {found['finite'].max() * 2**24:.3g} x 2^-24 of the sum of magnitudes")
+    assert (found["small"] == 0).all()
+    assert (found["finite"] <= 2.0**-13).all()
 
 
 def test_transpose_is_exact(worker: Worker, binary: str) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specforge.diagnostics import SpecForgeError
+from specforge.record.measured import SessionEntry
 from specforge.record.store import (
     canonical,
     default_path,
@@ -61,11 +62,16 @@ def test_a_place_that_cannot_be_written_is_an_error_of_its_own(record, tmp_path)
     assert code_of(error) == "SF605"
 
 
+def session(**changes: object) -> SessionEntry:
+    """A session in which nothing was measured, or something."""
+    empty = {"event_overhead": None, "null_kernel": {}, "rates": {}, "calibration": [], "missing": {}, "clocks": None}
+    return SessionEntry(**empty, telemetry_missing={}, foreign_processes=[], notes=[]).model_copy(update=changes)
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_numbers_that_json_lacks_are_refused_by_name(record, number):
-    case = record.cases[0].model_copy(update={"measurement": {"samples": [1.0, number]}})
-    with pytest.raises(ValueError, match=r"record\.cases\[0\]\.measurement\.samples\[1\] is not a finite number"):
-        seal(record.model_copy(update={"cases": [case]}))
+    with pytest.raises(ValueError, match=r"record\.session\.null_kernel\.isolated is not a finite number"):
+        seal(record.model_copy(update={"session": session(null_kernel={"isolated": number})}))
 
 
 def test_an_infinite_error_is_text(record, tmp_path):
@@ -78,9 +84,9 @@ def test_an_infinite_error_is_text(record, tmp_path):
     assert read_record(tmp_path / "record.json") == sealed
 
 
-def test_tuples_in_a_measurement_read_back_equal(record, tmp_path):
-    case = record.cases[0].model_copy(update={"measurement": {"samples": (1.0, 2.0)}})
-    sealed = seal(record.model_copy(update={"cases": [case]}))
+def test_tuples_in_what_was_measured_read_back_equal(record, tmp_path):
+    found = session(calibration=[{"sizes": (1.0, 2.0)}])
+    sealed = seal(record.model_copy(update={"session": found}))
     write_record(sealed, tmp_path / "record.json")
     assert read_record(tmp_path / "record.json") == sealed
 
@@ -98,7 +104,7 @@ def test_tuples_in_a_measurement_read_back_equal(record, tmp_path):
         (b'{"record_version": 1, "seconds": 1, "seconds": 2}', "'seconds' stands twice"),
         (b'{"record_version": ' + b"9" * 5000 + b"}", "not a record"),
         (b"[" * 100_000, "not a record"),
-        (b'{"record_version": 2}', "a version that this SpecForge does not read"),
+        (b'{"record_version": 3}', "a version that this SpecForge does not read"),
         (b'{"record_version": true}', "a version that this SpecForge does not read"),
         (b'{"record_version": "1"}', "a version that this SpecForge does not read"),
     ],
@@ -114,7 +120,7 @@ def test_what_is_no_record_is_said_to_be_none(tmp_path, content, message):
 def test_another_version_names_the_one_that_can_be_read(tmp_path):
     path = tmp_path / "record.json"
     path.write_text('{"record_version": 7}')
-    with pytest.raises(SpecForgeError, match="reads version 1"):
+    with pytest.raises(SpecForgeError, match="reads versions 1 and 2"):
         read_record(path)
 
 
@@ -204,3 +210,15 @@ JSON = st.recursive(
 @settings(max_examples=60, deadline=None)
 def test_canonical_form_survives_a_round_trip(data):
     assert canonical(json.loads(canonical(data))) == canonical(data)
+
+
+def test_lists_of_numbers_stand_on_one_line_and_nothing_else_changes(record, tmp_path):
+    tricky = "[\n  1.0,\n  2.0\n ] and [  3 ]"
+    case = record.cases[0].model_copy(update={"wrong": tricky, "errors": record.cases[0].errors})
+    sealed = seal(record.model_copy(update={"cases": [case, *record.cases[1:]]}))
+    path = tmp_path / "record.json"
+    write_record(sealed, path)
+    assert read_record(path) == sealed
+    assert read_record(path).cases[0].wrong == tricky
+    lines = path.read_text().splitlines()
+    assert any(line.strip() == '"index": [0, 3, 17],' for line in lines)

@@ -1,4 +1,4 @@
-"""The collectives of mma.cuh on the emulator, against numpy."""
+"""The collectives of mma.cuh and mma_e4m3.cuh on the emulator, against numpy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEDULES = [0, 1, 7]
 
 @pytest.fixture(scope="module")
 def kernels(build):
-    return build(SOURCE, ["multiply_bf16", "multiply_f16", "transpose", "meet"])
+    return build(SOURCE, ["multiply_bf16", "multiply_f16", "multiply_e4m3", "widen_bytes", "transpose", "meet"])
 
 
 def operands(dtype: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -65,6 +65,37 @@ def test_infinities_and_nans_pass_through(kernels, dtype):
     assert (kept[3] == np.inf).all()
     assert (kept[4] == -np.inf).all()
     assert (np.delete(kept, [3, 4], axis=0) == 16).all()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_multiply_e4m3(kernels, schedule):
+    draw = np.random.default_rng(schedule)
+    # every finite byte: 0x7f and 0xff are NaN
+    a, b = (draw.integers(0, 255, shape).astype(np.uint8) for shape in [(16, 32), (32, 8)])
+    a[a == 0x7F], b[b == 0x7F] = 0x7E, 0x7E
+    wide_a, wide_b = (x.view(ml_dtypes.float8_e4m3fn).astype(np.float64) for x in (a, b))
+    d = draw.normal(size=(16, 8)).astype(np.float32)
+    got = d.copy()
+    kernels.launch("multiply_e4m3", a, b, got, schedule=schedule)
+    size = np.abs(d) + np.abs(wide_a) @ np.abs(wide_b)
+    assert (np.abs(got - (d + wide_a @ wide_b)) <= 10.01 * 2.0**-24 * size).all()
+    assert (got != d).any()
+
+
+@pytest.mark.parametrize("place", [(3, 9), (12, 30)])
+def test_a_nan_of_e4m3_takes_its_row(kernels, place):
+    a, b, d = np.full((16, 32), 0x38, np.uint8), np.full((32, 8), 0x38, np.uint8), np.zeros((16, 8), np.float32)
+    a[place] = 0xFF
+    kernels.launch("multiply_e4m3", a, b, d)
+    assert np.isnan(d[place[0]]).all()
+    assert (np.delete(d, place[0], axis=0) == 32).all()
+
+
+def test_every_byte_widens_exactly(kernels):
+    codes = np.arange(256, dtype=np.uint8)
+    halves = np.zeros(256, np.float16)
+    kernels.launch("widen_bytes", codes, halves)
+    np.testing.assert_array_equal(halves, codes.view(ml_dtypes.float8_e4m3fn).astype(np.float16))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

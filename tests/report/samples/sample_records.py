@@ -68,7 +68,7 @@ def record_of(
     if any(entry.failure for entry in fuzz):
         status = type(status).WRONG
     record = Record(
-        record_version=1,
+        record_version=2,
         digest="",
         created="2026-11-21T21:33:41Z",
         spec=spec.name,

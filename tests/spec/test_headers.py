@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from specforge.kernel.headers import local_headers
+from specforge.spec.headers import local_headers
 
 
 @pytest.fixture

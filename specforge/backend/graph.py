@@ -1,0 +1,36 @@
+"""Launches captured once and replayed as one piece of work: nothing of the host lies between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from cuda.bindings import driver
+
+from specforge.backend.cuda_errors import checked
+
+
+@contextmanager
+def captured(stream: Any, enqueue: Callable[[], None]) -> Iterator[Callable[[], None]]:  # noqa: ANN401 -- cuda.core's Stream
+    """What `enqueue` enqueues, as a graph for the length of the block; gives what enqueues one replay of it.
+
+    Kernels launched as dependents get programmatic edges. Whatever is launched has run before: a kernel is not loaded
+    during a capture. Raises KernelFault or CudaError; the graph is destroyed however the block ends.
+    """
+    handle = stream.handle
+    mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+    with ExitStack() as owned:
+        checked(driver.cuStreamBeginCapture(handle, mode), "starting the capture of a graph")
+        try:
+            enqueue()
+        finally:  # a stream left capturing would take nothing else
+            code, graph = driver.cuStreamEndCapture(handle)
+            if graph is not None and int(graph):
+                owned.callback(driver.cuGraphDestroy, graph)
+        checked((code,), "capturing a graph")
+        replay = checked(driver.cuGraphInstantiate(graph, 0), "instantiating a graph")
+        owned.callback(driver.cuGraphExecDestroy, replay)
+        owned.callback(driver.cuStreamSynchronize, handle)
+        checked(driver.cuGraphUpload(replay, handle), "uploading a graph")
+        yield lambda: checked(driver.cuGraphLaunch(replay, handle), "launching a graph")

@@ -1,0 +1,128 @@
+"""The modes of one case, timed one after the other; what each wrote is checked before the next begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from specforge.backend.energy import Energy, measure_energy
+from specforge.measure.chain import Chain, NoChain
+from specforge.measure.series import Batch, Mode, Series
+from specforge.measure.stopping import StopRule
+from specforge.measure.throttle import collect_steadily
+from specforge.measure.timer import Graph, Timer
+from specforge.verify.compare import judge
+from specforge.verify.example import ExampleResult
+
+if TYPE_CHECKING:
+    from specforge.backend.device_case import DeviceCase
+    from specforge.backend.telemetry import CardWatch
+    from specforge.verify.compare import Array
+
+FEWEST = 24
+"""Samples, at least, of a mode whose samples are means already, over the groups of a graph."""
+
+
+class Course:
+    """The modes of one case, one after the other; what one left behind is checked before the next begins."""
+
+    def __init__(
+        self,
+        case: DeviceCase,
+        timer: Timer,
+        watch: CardWatch,
+        rule: StopRule,
+        *,
+        inputs: dict[str, Array],
+        want: dict[str, Array],
+    ) -> None:
+        self._case, self._timer, self._watch, self._rule = case, timer, watch, rule
+        self._inputs, self._want = inputs, want
+        self.start = watch.read()  # one for all modes: who comes to the card in one is a stranger in the next
+        self.series: dict[Mode, Series] = {}
+        self.launches: dict[str, Series] = {}
+        self.energy: Energy | None = None
+        self.notes: list[str] = []
+        self.after: ExampleResult | None = None
+        """The first check that failed; where none did, the one with the largest error."""
+        self.displaced = True
+
+    def isolated(self) -> None:
+        """One group between two events and, of several launches, each between two of its own."""
+        self.series["isolated"] = self._collect("isolated", 1, self._timer.isolated)
+        self._check("isolated", judged(self._case, self._want, self._timer.last))
+        planned = self._case.plan.launches
+        if len(planned) > 1:
+            rule = replace(self._rule, bounds=(), warmup_launches=1, warmup_seconds=0.0)
+            whole = self._collect("isolated", 1, self._timer.launches, rule)
+            names: list[str] = []
+            for launch in planned:
+                names.append(_numbered(launch.entry, [name.partition("#")[0] for name in names]))
+            for place, name in enumerate(names):
+                batches = [replace(batch, samples=self._timer.parts[batch.samples][place]) for batch in whole.batches]
+                self.launches[name] = replace(whole, batches=tuple(batches), notes=())
+
+    def amortised(self, energy: float = 0.0) -> None:
+        """Groups in a graph, one after the other; `energy`: seconds of work to count joules over as well."""
+        with self._timer.graph() as graph:
+            self._graph("amortised", graph)
+            self._check("amortised", judged(self._case, self._want, self._timer.last))
+            if energy:
+                self._count_energy(graph, energy)
+
+    def overlapped(self) -> None:
+        """Groups in a graph, each on what the one before it wrote, starting as early as it may."""
+        with self._timer.graph(linked=True, early=True) as graph:
+            chain = Chain(self._timer, self._case, graph, self._inputs)
+            try:
+                found = chain.check(self._want)
+                self.notes += chain.notes
+                if found.passed:
+                    self._graph("overlapped", graph)
+                    found = chain.compare()
+            except NoChain as reason:
+                self.notes.append(str(reason))
+                return
+            self._check("overlapped", found)
+
+    def _graph(self, mode: Mode, graph: Graph) -> None:
+        self.displaced &= graph.groups.displaces(self._timer.residency)
+        asked = self._rule
+        rule = replace(
+            asked, minimum=min(asked.minimum, FEWEST), warmup_launches=min(asked.warmup_launches, FEWEST // 4)
+        )
+        count = graph.groups.count
+        self.series[mode] = self._collect(mode, count, lambda size: self._timer.replays(graph, size), rule)
+
+    def _check(self, mode: Mode, found: ExampleResult) -> None:
+        if not found.passed:
+            found = replace(found, failure=f"{mode}: {found.failure}")
+        if self.after is None or (self.after.passed and (not found.passed or found.ratio > self.after.ratio)):
+            self.after = found
+
+    def _count_energy(self, graph: Graph, seconds: float) -> None:
+        if graph.groups.scrub:
+            self.notes.append("no energy: the card's counter would count what keeps these small tensors cold")
+            return
+        found = measure_energy(self._timer.chunks(graph), self._watch, seconds)
+        if isinstance(found, str):
+            self.notes.append(f"no energy: {found}")
+        else:
+            count = graph.groups.count
+            self.energy = replace(found, joules=found.joules / count, groups=found.groups * count)
+
+    def _collect(self, mode: Mode, groups: int, take: Callable[[int], Batch], rule: StopRule | None = None) -> Series:
+        found = collect_steadily(take, rule or self._rule, self.start, look=self._watch.read)
+        return Series(mode, groups, found.batches, found.warmup, found.stop, found.notes)
+
+
+def judged(case: DeviceCase, want: dict[str, Array], rotation: int) -> ExampleResult:
+    """The outputs of one rotation against the reference."""
+    errors = judge(case.plan, case.outputs(rotation), want)
+    wrong = [error for error in errors if not error.passed]
+    return ExampleResult("wrong" if wrong else "ok", "; ".join(map(str, wrong)) or None, errors)
+
+
+def _numbered(entry: str, taken: list[str]) -> str:
+    return f"{entry}#{taken.count(entry) + 1}" if entry in taken else entry

@@ -1,0 +1,168 @@
+"""Taking batches of one case on a card: one launch group at a time, one launch at a time, or graphs of many groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from specforge.backend.cuda import HELD, QUEUE, CudaRunner
+from specforge.measure.groups import Groups, choose_groups
+from specforge.measure.series import Batch
+from specforge.measure.stopping import LEAST
+
+if TYPE_CHECKING:
+    from specforge.backend.device_case import DeviceCase
+    from specforge.backend.stopwatch import Chunks
+    from specforge.backend.telemetry import CardWatch
+    from specforge.measure.residency import Residency
+
+LONGEST_BATCH = 0.05
+"""Seconds that a batch lasts, about, with 3 samples at least: the card's state is read only after it."""
+TRIES = 5
+GAP = 3e-6
+"""Seconds, about, by which a launch group alone between two events takes longer than one in a graph."""
+BRIEF = 100e-6
+"""Seconds up to which what HELD is for matters; longer groups are enqueued all at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A captured graph of launch groups: `replay` enqueues it once."""
+
+    replay: Callable[[], None]
+    groups: Groups
+    seconds: float
+    """What a replay takes, roughly."""
+
+
+class Timer:
+    """Each batch starts from poisoned outputs, a scrubbed L2 and warm hot tensors; rotations go on where they ended."""
+
+    def __init__(self, runner: CudaRunner, case: DeviceCase, residency: Residency, watch: CardWatch) -> None:
+        self._runner = runner
+        self._case = case
+        self.residency = residency
+        self._watch = watch
+        self._launches = len(case.plan.launches)
+        self.last = 0
+        """The rotation of the last timed launch group."""
+        self.parts: dict[tuple[float, ...], list[tuple[float, ...]]] = {}
+        """By a batch of `launches`: the samples of each launch."""
+        self.seconds = 0.0
+        """What a launch group takes alone, roughly."""
+        self._settle()  # what reads is loaded now: behind a held stream that would wait for ever
+        case.wait()
+        self.seconds = min(self._isolated(TRIES))
+
+    def isolated(self, count: int) -> Batch:
+        """At most `count` launch groups, each between two events."""
+        return Batch(tuple(self._isolated(self._most(count, self.seconds))), self._watch.glance())
+
+    def launches(self, count: int) -> Batch:
+        """At most `count` launch groups, each launch between two events of its own; a sample is the sum of a group."""
+        size = self._launches
+        seconds = self._isolated(self._most(count, self.seconds), apart=True)
+        parts = [tuple(seconds[place::size]) for place in range(size)]
+        sums = tuple(sum(group) for group in zip(*parts, strict=True))
+        self.parts[sums] = parts
+        return Batch(sums, self._watch.glance())
+
+    @contextmanager
+    def graph(self, *, linked: bool = False, early: bool = False) -> Iterator[Graph]:
+        """A graph of as many launch groups as make a good sample, replayed before; see `DeviceCase.launch`."""
+        with ExitStack() as owned:
+            guess = max(self.seconds - GAP * self._launches, self.seconds / 8)
+            groups = choose_groups(self.residency, self._launches, guess)
+            replay = owned.enter_context(self.captured(groups, linked=linked, early=early))
+            self._replays(replay, groups, 1)
+            (seconds,) = self._replays(replay, groups, 1)
+            better = choose_groups(self.residency, self._launches, seconds)
+            if not groups.count / 2 < better.count < groups.count * 2:  # the guess was far off
+                owned.close()
+                groups = better
+                replay = owned.enter_context(self.captured(groups, linked=linked, early=early))
+                self._replays(replay, groups, 1)
+            yield Graph(replay, groups, seconds * groups.count)
+
+    @contextmanager
+    def captured(self, groups: Groups, *, linked: bool, early: bool) -> Iterator[Callable[[], None]]:
+        """A graph of just so many groups, not replayed yet."""
+
+        def enqueue() -> None:
+            for turn in range(groups.count):
+                self._case.launch(turn, linked=linked and turn > 0, early=early and turn > 0)
+
+        with self._runner.captured(enqueue) as replay:
+            yield replay
+
+    def replays(self, graph: Graph, count: int) -> Batch:
+        """At most `count` replays, each between two events; a sample is the time per launch group."""
+        seconds = self._replays(graph.replay, graph.groups, self._most(count, graph.seconds))
+        return Batch(tuple(seconds), self._watch.glance())
+
+    def chunks(self, graph: Graph) -> Chunks:
+        """What replays the graph over and over, back to back; nothing is scrubbed between."""
+        return self._runner.chunks(graph.replay)
+
+    def once(self, replay: Callable[[], None]) -> None:
+        """One replay over poisoned outputs, not timed."""
+        self._case.poison()
+        replay()
+        self._case.wait()
+
+    def _isolated(self, count: int, *, apart: bool = False) -> list[float]:
+        case, size = self._case, self._launches if apart else 1
+        each = self._launches + 2 * size + (self.residency.scrub_bytes > 0)
+        count = max(1, min(count, (QUEUE - 2 * len(case.plan.buffers)) // each))
+        together = HELD // each if self.seconds < BRIEF else count  # groups behind one held stream
+        together = max(1, min(together, count))
+        only: list[int | None] = list(range(size)) if apart else [None]
+        first = self.last + 1
+        # Ahead of those in one queue comes an untimed one, on the rotation before theirs.
+        turns = [first + number + number // together + 1 for number in range(count)]
+        works = [partial(case.launch, turn, only=place) for turn in turns for place in only]
+        leads = iter([first + number + number // together for number in range(0, count, together)])
+
+        def lead() -> None:
+            turn = next(leads)
+            if turn == first:
+                self._settle()
+            case.launch(turn)
+
+        def ahead(number: int) -> None:
+            if number % size == 0:
+                case.scrub(self.residency.scrub_bytes, turns[number // size])
+
+        self._reset()
+        seconds = self._runner.time(
+            works, lead=lead, ahead=ahead if self.residency.scrub_bytes else None, together=together * size
+        )
+        self.last = turns[-1]
+        return seconds
+
+    def _replays(self, replay: Callable[[], None], groups: Groups, count: int) -> list[float]:
+        self._reset()
+
+        def ahead(number: int) -> None:
+            if groups.scrub or number == 0:
+                self._settle()
+
+        seconds = self._runner.time([replay] * count, ahead=ahead, together=1)
+        self.last = groups.count - 1
+        return [time / groups.count for time in seconds]
+
+    def _reset(self) -> None:
+        self._case.poison()
+        self._runner.reset_persisting_l2()
+
+    def _settle(self) -> None:
+        """Enqueue what leaves L2 without cold copies and modified lines, and with the hot tensors in it."""
+        if self.residency.total:
+            self._case.scrub(self.residency.total, 0)
+        self._case.warm()
+
+    def _most(self, count: int, seconds: float) -> int:
+        return min(count, max(LEAST, int(LONGEST_BATCH / max(seconds, 1e-9))))

@@ -1,0 +1,198 @@
+"""What the measurement benchmarks conclude, each with a planted fault that shows that it can fail."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import signal
+import sys
+
+import pytest
+
+from benchmarks.measurement import agreement, cost, repeatability, resilience, truth
+from benchmarks.measurement.nvbench import Timed
+
+NEVER = agreement.Evidence(launch_seconds=1e-6, rotated=20e-6, flushed=20e-6)
+
+
+def test_tools_agree_within_two_per_cent():
+    found = agreement.compare("isolated", {"SpecForge isolated": 100e-6, "nvbench cold": 101e-6}, NEVER)
+    assert found["consensus"] == pytest.approx(100.5e-6)
+    assert all(entry["within"] for entry in found["tools"].values())
+
+
+def test_half_a_microsecond_is_allowed_to_short_kernels():
+    within = agreement.compare("duration", {"ncu": 3e-6, "a": 3.4e-6, "b": 3.45e-6}, NEVER)
+    assert all(entry["within"] for entry in within["tools"].values())
+    beyond = agreement.compare("duration", {"ncu": 2.8e-6, "a": 3.4e-6, "b": 3.45e-6}, NEVER)
+    assert not beyond["tools"]["ncu"]["within"]
+    assert beyond["tools"]["ncu"]["explanation"] is None
+
+
+def test_a_host_too_slow_for_the_card_explains_a_batch():
+    values = {"SpecForge amortised": 2e-6, "nvbench batch of graphs": 2.1e-6, "nvbench batch of launches": 6e-6}
+    slow = agreement.Evidence(launch_seconds=5.8e-6, rotated=2e-6, flushed=2e-6)
+    found = agreement.compare("amortised", values, slow)["tools"]["nvbench batch of launches"]
+    assert not found["within"]
+    assert "5.80 us" in found["explanation"]
+    assert agreement.compare("amortised", values, NEVER)["tools"]["nvbench batch of launches"]["explanation"] is None
+
+
+def test_lines_still_to_be_written_back_explain_a_flush():
+    values = {"SpecForge isolated": 20e-6, "nvbench cold": 26e-6}
+    seen = agreement.Evidence(launch_seconds=1e-6, rotated=20e-6, flushed=25.8e-6)
+    for entry in agreement.compare("isolated", values, seen)["tools"].values():
+        assert not entry["within"]
+        assert "5.80 us" in entry["explanation"]
+    other = agreement.Evidence(launch_seconds=1e-6, rotated=20e-6, flushed=21e-6)  # by hand it adds far less
+    assert agreement.compare("isolated", values, other)["tools"]["nvbench cold"]["explanation"] is None
+
+
+def test_durations_are_net_of_what_the_same_tool_reads_for_nothing():
+    ours = {"null": {"isolated": 3e-6, "amortised": 1e-6}, "k": {"isolated": 12e-6, "amortised": 9e-6}}
+    theirs = {"null": Timed((4e-6,), None, 2e-6, 1e-6), "k": Timed((13e-6, 13e-6), None, 9.5e-6, None)}
+    found = agreement.groups(ours, theirs, {"null": 1.2e-6, "k": 10e-6}, "null")["k"]
+    assert found["duration"] == pytest.approx(
+        {"ncu": 10e-6, "SpecForge isolated, net": 10.2e-6, "nvbench cold, net": 10.2e-6}
+    )
+    assert found["amortised"] == pytest.approx({"SpecForge amortised": 9e-6, "nvbench batch of launches": 9.5e-6})
+    assert agreement.groups(ours, {}, {}, "null")["k"]["isolated"] == {"SpecForge isolated": 12e-6}
+
+
+def test_variation_is_judged_from_twenty_microseconds_on():
+    steady = {repeatability.OURS: [50e-6, 50.1e-6, 49.9e-6], repeatability.THEIRS: [50e-6, 51e-6, 49e-6]}
+    found = repeatability.judge(steady)
+    assert (found["within"], found["no_larger_than_nvbench"]) == (True, True)
+    shaky = {repeatability.OURS: steady[repeatability.THEIRS], repeatability.THEIRS: steady[repeatability.OURS]}
+    assert repeatability.judge(shaky)["within"] is False
+    assert repeatability.judge(shaky)["no_larger_than_nvbench"] is False
+    short = {repeatability.OURS: [5e-6, 6e-6]}
+    assert repeatability.judge(short)["within"] is None
+    assert repeatability.judge(short)["no_larger_than_nvbench"] is None
+
+
+def test_a_wait_is_known_to_one_per_cent_or_half_a_microsecond():
+    assert truth.net(13.4e-6, 3e-6, 10e-6)["within"]
+    assert not truth.net(13.6e-6, 3e-6, 10e-6)["within"]
+    assert truth.net(1009e-6, 3e-6, 1000e-6)["within"]
+    assert not truth.net(1014e-6, 3e-6, 1000e-6)["within"]
+
+
+def processes(count, middle, seed):
+    draw = random.Random(seed)
+    shifts = [middle * (1 + draw.gauss(0, 0.001)) for _ in range(count)]
+    return [[shift * (1 + draw.gauss(0, 0.005)) for _ in range(100)] for shift in shifts]
+
+
+def test_a_planted_slow_down_is_found_and_none_is_seen_where_there_is_none():
+    before = processes(16, 25e-6, 1)
+    assert truth.trials(before, processes(9, 25.5e-6, 2), 20, random.Random(3)) == {"slower": 20}
+    said = truth.trials(before, before, 20, random.Random(4))
+    assert not {"slower", "faster"} & said.keys()
+    assert truth.trials(before, processes(9, 24.5e-6, 5), 20, random.Random(3)) == {"faster": 20}
+
+
+def test_cost_counts_the_samples_that_are_needed():
+    assert cost.samples_needed([10e-6] * 30) == cost.LEAST_SAMPLES
+    noisy = [10e-6 * (1 + random.Random(number).uniform(-0.05, 0.05)) for number in range(400)]
+    needed = cost.samples_needed(noisy)
+    assert 10 < needed < 400
+    assert cost.samples_needed(noisy[:20]) > 20  # extrapolated
+    assert cost.samples_needed([1e-6] * 5) == float("inf")
+    found = cost.scaled(noisy, 4.0)
+    assert found["to_precision"] == pytest.approx(4.0 * needed / 400)
+    both = cost.total([found, found], wall=12.0, startup=1.0)
+    assert both["sampling"] == 8.0
+    assert both["whole"] == pytest.approx(3.0 + 8.0 * needed / 400)
+
+
+def process(sample):
+    return {"binary_sha256": "0", "series": {"isolated": {"batches": [{"samples": [sample, 1.0]}, {"samples": [2.0]}]}}}
+
+
+def record(rounds=2, verdict="met"):
+    cells = ["a[n=1]", "a[n=2]"]
+    return {
+        "targets": [{"id": "t", "metric": "latency"}],
+        "judgements": [{"target": "t", "case": case, "verdict": verdict, "reason": "why"} for case in cells],
+        "cases": [
+            {"id": case, "fault": None, "trouble": None, "wrong": None, "implausible": None,
+             "measurement": {"rounds": [process(place + turn / 8) for turn in range(rounds)]}}
+            for place, case in enumerate(cells)
+        ],
+    }  # fmt: skip
+
+
+def test_a_resumed_run_that_ends_the_same():
+    held = set(resilience.sample_sets(record()))
+    assert len(held) == 4
+    assert resilience.difference(record(), record(), held) == []
+
+
+def test_what_a_resumed_run_may_get_wrong():
+    good, held = record(), set(resilience.sample_sets(record()))
+    lost = record(rounds=1)
+    assert any("rounds is 1, undisturbed 2" in fault for fault in resilience.difference(good, lost, set()))
+    assert any("2 of 4 sample sets" in fault for fault in resilience.difference(lost, lost, held))
+    doubled = copy.deepcopy(good)
+    doubled["cases"][0]["measurement"]["rounds"][1] = doubled["cases"][0]["measurement"]["rounds"][0]
+    assert any("2 times the same samples" in fault for fault in resilience.difference(good, doubled, set()))
+    assert any("verdicts" in fault for fault in resilience.difference(good, record(verdict="missed"), set()))
+    shorter = copy.deepcopy(good)
+    del shorter["cases"][1], shorter["judgements"][1]
+    assert "a[n=2] is missing" in resilience.difference(good, shorter, set())
+    assert "the undisturbed run measured nothing" in resilience.difference(record(rounds=0), record(rounds=0), set())
+
+
+def test_a_journal_whose_last_line_was_cut(tmp_path):
+    folder = tmp_path / "journal" / "run"
+    folder.mkdir(parents=True)
+    line = json.dumps({"what": {"case": "a", "round": 0, "measurement": process(7.0)}, "digest": "x"})
+    (folder / "cells.jsonl").write_text(f"{line}\n{line.replace('7.0', '8.0')[:-9]}")
+    (tmp_path / "other.jsonl").write_text(line.replace("7.0", "9.0"))
+    assert resilience.journaled(tmp_path) == set(resilience.sample_sets(json.loads(line)))
+
+
+SLEEPER = (
+    "import sys, time; print('specforge: fuzzing', file=sys.stderr, flush=True); time.sleep(0.3);"
+    "print('specforge: measuring on cuda:0', file=sys.stderr, flush=True); time.sleep({seconds})"
+)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_kill_comes_at_a_moment_drawn_at_random(tmp_path, monkeypatch, early):
+    monkeypatch.setattr(resilience, "CHECK", (sys.executable, "-c", SLEEPER.format(seconds=60)))
+    ended = resilience.Runner("resume.yaml", tmp_path).run(kill=random.Random(4), whole=1.0, early=early)
+    assert ended.status == -signal.SIGKILL
+    assert ended.seconds < 20
+    assert early or ended.seconds >= ended.measuring_after
+
+
+def test_a_run_that_is_let_be_ends_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(resilience, "CHECK", (sys.executable, "-c", SLEEPER.format(seconds=0.2)))
+    ended = resilience.Runner("resume.yaml", tmp_path).run()
+    assert (ended.status, ended.seconds < 20) == (0, True)
+    assert "measuring on cuda:0" in ended.said
+
+
+def hostile(**verdicts):
+    cases = {"healthy_before[n=1]": ("met", None), "hang[n=1]": ("error", "hang: no answer within 10 s")} | verdicts
+    return {
+        "targets": [{"id": "t", "metric": "latency"}],
+        "judgements": [
+            {"target": "t", "case": case, "verdict": verdict, "reason": said or ""}
+            for case, (verdict, said) in cases.items()
+        ],
+        "cases": [
+            {"id": case, "fault": said, "trouble": None, "wrong": None, "implausible": None, "measurement": None}
+            for case, (_, said) in cases.items()
+        ],
+    }
+
+
+def test_hostile_kernels_cost_only_themselves():
+    assert resilience.hostile_faults(hostile()) == []
+    assert "passed" in resilience.hostile_faults(hostile(**{"hang[n=1]": ("met", None)}))[0]
+    assert "no reason" in resilience.hostile_faults(hostile(**{"hang[n=1]": ("error", None)}))[0]
+    assert "paid for another" in resilience.hostile_faults(hostile(**{"healthy_before[n=1]": ("error", "busy")}))[0]

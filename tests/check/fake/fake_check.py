@@ -1,0 +1,30 @@
+"""`specforge` with the card of `fake_card.py`: `python fake_check.py check SPEC ...`; for tests of whole commands."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+FOLDER = str(Path(__file__).resolve().parent)
+sys.path.insert(0, FOLDER)
+
+if __name__ == "__main__":
+    import fake_card
+
+    from specforge.backend import probe, worker
+    from specforge.check import jobs, measurement
+    from specforge.cli import main
+    from specforge.measure.calibration import Calibration
+
+    probe.probe = fake_card.probe
+    serve = (
+        "import specforge.backend.serve as serve; serve.create_runner = fake_card.create; serve.main(int(sys.argv[1]))"
+    )
+    worker._CHILD = f"import sys; sys.path[:0] = [{FOLDER!r}, sys.argv[2]]; import fake_card; {serve}"
+    measurement.calibrate = lambda choice, context: Calibration(2.9e12, 2.7e12, {"bf16": 8e14}, {"fp8": "not here"})
+    jobs.START_SECONDS = 2.0
+    jobs.StopRule = lambda **given: replace(jobs_rule(**given), warmup_seconds=0.0, retries=0, seconds=0.3)
+    from specforge.measure.stopping import StopRule as jobs_rule
+
+    main()

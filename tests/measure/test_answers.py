@@ -1,0 +1,80 @@
+"""References' answers on disk: computed once, the same for every process that asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from specforge.diagnostics import SpecForgeError
+from specforge.measure.answers import answer
+from specforge.spec.geometry import BufferPlan, LaunchPlan, Plan, Tolerance
+
+REFERENCE = """\
+from pathlib import Path
+import numpy as np
+
+def reference(*, x):
+    with Path(__file__).with_name("calls").open("a") as file:
+        file.write("x")
+    return {"out": x * 2.0, "best": x.argmax(keepdims=True).astype(np.int64)}
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    (tmp_path / "reference.py").write_text(REFERENCE)
+    buffers = (
+        BufferPlan("x", (4,), "f32", "in", ("normal",), "cold", ()),
+        BufferPlan("out", (4,), "f32", "out", (), "cold", ()),
+        BufferPlan("best", (1,), "i32", "out", (), "cold", ()),
+    )
+    launch = LaunchPlan("f", (1, 1, 1), (32, 1, 1), 0, ("x", "out", "best"))
+    tolerance = {"out": Tolerance(False, relative=1e-5), "best": Tolerance(True)}
+    return Plan("k", str(tmp_path / "reference.py"), {"n": 4}, {}, buffers, (launch,), 16.0, 4.0, 4.0, tolerance)
+
+
+def calls(plan: Plan) -> int:
+    path = Path(plan.reference).with_name("calls")
+    return len(path.read_text()) if path.exists() else 0
+
+
+INPUTS = {"x": np.array([1, 4, 2, 3], np.float32)}
+
+
+def test_computed_once_and_read_afterwards(plan: Plan, tmp_path: Path) -> None:
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    first = answer(plan, INPUTS, "{seed: 0}", str(folder))
+    again = answer(plan, INPUTS, "{seed: 0}", str(folder))
+    assert calls(plan) == 1
+    assert first.keys() == again.keys() == {"out", "best"}
+    for name, array in first.items():
+        assert again[name].dtype == array.dtype
+        np.testing.assert_array_equal(again[name], array)
+    assert [path.suffix for path in folder.iterdir()] == [".npz"]
+
+
+def test_other_values_have_another_answer(plan: Plan, tmp_path: Path) -> None:
+    answer(plan, INPUTS, "{seed: 0}", str(tmp_path))
+    answer(plan, INPUTS, "{seed: 1}", str(tmp_path))
+    answer(plan, INPUTS, "{seed: 0} hot anew", str(tmp_path))
+    answer(replace(plan, parameters={"n": 5}), INPUTS, "{seed: 0}", str(tmp_path))
+    assert calls(plan) == 4
+
+
+def test_without_a_folder_it_is_computed_every_time(plan: Plan) -> None:
+    answer(plan, INPUTS, "{seed: 0}", None)
+    answer(plan, INPUTS, "{seed: 0}", None)
+    assert calls(plan) == 2
+
+
+def test_a_reference_that_fails_leaves_nothing(plan: Plan, tmp_path: Path) -> None:
+    Path(plan.reference).write_text("def reference(*, x):\n    raise ValueError('no')\n")
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    with pytest.raises(SpecForgeError, match="raised ValueError"):
+        answer(plan, INPUTS, "{seed: 0}", str(folder))
+    assert list(folder.iterdir()) == []
