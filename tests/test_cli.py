@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 import specforge
-from specforge.cli import FORMATS, STAGES, main
+from specforge.cli import main
+from specforge.cli.options import FORMATS, STAGES
 from specforge.diagnostics import CODES
 from specforge.judge.verdict import PRECEDENCE, Verdict
 from specforge.schemas import KINDS
@@ -358,7 +359,7 @@ def test_a_pipe_that_broke_elsewhere_is_not_taken_for_it(monkeypatch):
     def broken(path: Path) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("specforge.cli._load", broken)
+    monkeypatch.setattr("specforge.cli.specs._load", broken)
     ended = CliRunner().invoke(main, ["explain", SPEC], catch_exceptions=False)
     assert ended.exit_code == 4  # a fault of SpecForge's own, never the status of a missed target
     assert "not standard output" in ended.stderr
@@ -377,7 +378,7 @@ def test_interrupted(monkeypatch, capsys):
     def stopped(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("specforge.cli._load", stopped)
+    monkeypatch.setattr("specforge.cli.specs._load", stopped)
     with pytest.raises(SystemExit) as caught:
         main(["explain", SPEC])
     assert caught.value.code == 130

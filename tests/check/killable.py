@@ -39,7 +39,11 @@ class Card:
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         state, locks = self.home / ".specforge", self.home / "locks"
-        env = os.environ | {"SPECFORGE_STATE": str(state), "SPECFORGE_LOCKS": str(locks), "PYTHONPATH": str(ROOT)}
+        env = os.environ | {
+            "SPECFORGE_STATE": str(state),
+            "SPECFORGE_LOCKS": str(locks),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+        }
         env |= {"FAKE_FAULTS": json.dumps(self.faults), "SPECFORGE_JOBS": "1"}
         command = [sys.executable, *self.entry, "check", "specs/small.yaml", *self.options, *options]
         kinds = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
