@@ -18,8 +18,7 @@ ARCHITECTURES = ["sm_80", "sm_89", "sm_90a", "sm_100a", "sm_110", "sm_120", "sm_
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("source", SOURCES)
 def test_it_assembles(source, architecture):
-    if int(re.findall(r"\d+", architecture)[0]) not in load_toolchain().architectures:
-        pytest.skip(f"this NVRTC does not know {architecture}")
+    assert int(re.findall(r"\d+", architecture)[0]) in load_toolchain().architectures
     path = HERE / source
     done = compile_source('#include "specforge.cuh"\n' + path.read_text(), path, architecture, (INCLUDE,))
     assert done.cubin is not None, done.log
