@@ -17,7 +17,6 @@ KERNELS = sorted(list_kernels((ROOT,)))
 AGAIN = "stale: run `specforge mutate` for this kernel with `--table`"
 
 
-
 @pytest.mark.parametrize("name", KERNELS)
 def test_the_committed_score_is_of_the_shipped_kernel(name: str) -> None:
     path = RESULTS / f"{name.replace('/', '_')}.json"
