@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 
 import click
 
-from specforge.cli.options import FORMATS, STAGES, STATUS_HELP, settings
+from specforge.cli import options as shared
 
 
-@click.command(epilog=STATUS_HELP)
+@click.command(epilog=shared.STATUS_HELP)
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=click.Path(path_type=Path))
-@click.option(
-    "--only", metavar="GLOB", help="Only benchmarks whose name or kernel matches, such as 'flash_decode' or 'moe/*'."
-)
+@shared.only
 @click.option(
     "--until",
-    type=click.Choice(STAGES),
+    type=click.Choice(shared.STAGES),
     default="judge",
     show_default=True,
     help="Stop after this step; what later steps decide is not requested and does not count.",
@@ -43,9 +40,7 @@ from specforge.cli.options import FORMATS, STAGES, STATUS_HELP, settings
     metavar="ROW",
     help="Run this one example of a kernel instead of fuzzing: a YAML row as a failure prints it. Needs --only.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything that is drawn."
-)
+@shared.seed
 @click.option(
     "--examples",
     type=click.IntRange(1, 1_000_000),
@@ -55,7 +50,7 @@ from specforge.cli.options import FORMATS, STAGES, STATUS_HELP, settings
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(1, 86_400),
+    type=shared.Number(1, 86_400),
     default=None,
     metavar="S",
     help="Wall budget of verifying each kernel.  [default: the profile's]",
@@ -89,7 +84,7 @@ from specforge.cli.options import FORMATS, STAGES, STATUS_HELP, settings
 )
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0, 100, min_open=True),
+    type=shared.Number(0, 100, min_open=True),
     default=1.0,
     show_default=True,
     metavar="PERCENT",
@@ -109,30 +104,9 @@ from specforge.cli.options import FORMATS, STAGES, STATUS_HELP, settings
     is_flag=True,
     help="Go on with a run that was killed while it measured: what its journal holds is not measured again.",
 )
-@click.option(
-    "--wait",
-    type=click.FloatRange(0, 86_400),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="How long to wait for a card that others use; what is not measured then is undecided.",
-)
-@click.option(
-    "--lock-clocks",
-    is_flag=False,
-    flag_value="base",
-    metavar="[MHZ|base]",
-    help="Lock the card's SM clock while measuring (base: what it holds at its power limit), check that it holds, and "
-    "undo it; needs administrator's rights.  [default: clocks as found]",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
-    help="What goes to standard output.",
-)
+@shared.wait
+@shared.lock_clocks
+@shared.form
 def check(  # noqa: PLR0917 - one argument for each option
     specs: tuple[Path, ...],
     only: str | None,
@@ -162,10 +136,7 @@ def check(  # noqa: PLR0917 - one argument for each option
     from specforge.check.options import Options, parse_backend
     from specforge.check.run import check_specs
 
-    for name, number in (("--seconds", seconds), ("--wait", wait), ("--tolerance", tolerance)):
-        if number is not None and math.isnan(number):
-            raise click.BadParameter("nan is no number", param_hint=name)
-    found = settings()
+    found = shared.settings()
     options = Options(
         until=until,  # type: ignore[arg-type]  # click.Choice has checked it
         only=only,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 
 import click
 
-from specforge.cli.options import settings
+from specforge.cli import options as shared
 
 
 @click.command(
@@ -21,11 +20,11 @@ Exit status:
 )
 @click.argument("kernels", nargs=-1, metavar="KERNEL...")
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Try so many mutants only, drawn at random.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the sample.")
+@shared.seed
 @click.option("--operator", "operators", multiple=True, metavar="NAME", help="Only this operator's; may be repeated.")
 @click.option("--line", "lines", multiple=True, type=click.IntRange(min=1), help="Only mutants of this template line.")
 @click.option(
-    "--at-least", type=click.FloatRange(0, 100), default=95.0, show_default=True, help="The score that is due, percent."
+    "--at-least", type=shared.Number(0, 100), default=95.0, show_default=True, help="The score that is due, percent."
 )
 @click.option(
     "--table",
@@ -59,9 +58,7 @@ def mutate(  # noqa: PLR0917 - one argument for each option
     """
     from specforge.mutate.run import Choice, mutate
 
-    if math.isnan(at_least):
-        raise click.BadParameter("nan is no score", param_hint="--at-least")
-    return mutate(kernels, Choice(sample, seed, operators, lines, at_least, table), device, settings())
+    return mutate(kernels, Choice(sample, seed, operators, lines, at_least, table), device, shared.settings())
 
 
 @click.command(
@@ -75,7 +72,7 @@ Exit status; where several apply, the first of this list wins:
 """
 )
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=click.Path(path_type=Path))
-@click.option("--only", metavar="GLOB", help="Only benchmarks whose name or kernel matches, as with `check`.")
+@shared.only
 @click.option(
     "--metric",
     type=click.Choice(("amortised_latency", "latency")),
@@ -99,22 +96,9 @@ Exit status; where several apply, the first of this list wins:
     help="Fresh processes that time the best few against the default.  [default: the spec's]",
 )
 @click.option("--backend", default="auto", show_default=True, metavar="auto|cuda:N", help="The card to tune on.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the search.")
-@click.option(
-    "--wait",
-    type=click.FloatRange(0, 86_400),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="How long to wait for a card that others use.",
-)
-@click.option(
-    "--lock-clocks",
-    is_flag=False,
-    flag_value="base",
-    metavar="[MHZ|base]",
-    help="Lock the card's SM clock while timing, as with `check`.  [default: clocks as found]",
-)
+@shared.seed
+@shared.wait
+@shared.lock_clocks
 def tune(  # noqa: PLR0917 - one argument for each option
     specs: tuple[Path, ...],
     only: str | None,
@@ -141,8 +125,6 @@ def tune(  # noqa: PLR0917 - one argument for each option
     from specforge.check.options import Options, parse_backend
     from specforge.tune.run import Request, tune_specs
 
-    if math.isnan(wait):
-        raise click.BadParameter("nan is no number", param_hint="--wait")
     options = Options(
         only=only,
         backend=parse_backend(backend),
@@ -152,7 +134,7 @@ def tune(  # noqa: PLR0917 - one argument for each option
         lock_clocks=None if lock_clocks is None else parse_clock(lock_clocks),
     )
     request = Request(metric, most)  # type: ignore[arg-type]  # click.Choice has checked it
-    return tune_specs(specs, options, request, settings())
+    return tune_specs(specs, options, request, shared.settings())
 
 
 @click.command()
@@ -165,7 +147,7 @@ def tune(  # noqa: PLR0917 - one argument for each option
     metavar="N",
     help="Cases per kernel.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the cases.")
+@shared.seed
 @click.option("--case", metavar="ROW", help="Run this one case, a YAML row as a disagreement prints it.")
 @click.option(
     "--results",
@@ -194,7 +176,7 @@ def parity(  # noqa: PLR0917 - one argument for each option
     agreed = True
     if kernels:
         try:
-            found = run_parity(Request(kernels, examples, seed, case), settings(), live=sys.stderr.isatty())
+            found = run_parity(Request(kernels, examples, seed, case), shared.settings(), live=sys.stderr.isatty())
         except NoCard as error:
             click.echo(f"specforge: there is no card to compare with: {error}", err=True)
             return 4

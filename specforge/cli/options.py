@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,49 @@ Exit status; where several apply, the first of this list wins:
   5  nothing was selected
   0  every required target that was to be decided is met
 """
+
+
+class Number(click.FloatRange):
+    """A number within a range. click lets nan pass, which is in no range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+        """Refuse what is no number."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail("nan is no number", param, ctx)
+        return number
+
+
+seed = click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything that is drawn."
+)
+only = click.option(
+    "--only", metavar="GLOB", help="Only benchmarks whose name or kernel matches, such as 'flash_decode' or 'moe/*'."
+)
+wait = click.option(
+    "--wait",
+    type=Number(0, 86_400),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="How long to wait for a card that others use; what is not measured then is undecided.",
+)
+lock_clocks = click.option(
+    "--lock-clocks",
+    is_flag=False,
+    flag_value="base",
+    metavar="[MHZ|base]",
+    help="Lock the card's SM clock while measuring (base: what it holds at its power limit), check that it holds, and "
+    "undo it; needs administrator's rights.  [default: clocks as found]",
+)
+form = click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="What goes to standard output.",
+)
 
 
 def settings() -> Settings:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from specforge.cli.options import FORMATS, STATUS_HELP, settings
+from specforge.cli import options as shared
 
 if TYPE_CHECKING:
     from specforge.spec.load import Spec
@@ -68,16 +68,9 @@ def render(spec: Path, case: str) -> int:
     return 0
 
 
-@click.command(epilog=STATUS_HELP)
+@click.command(epilog=shared.STATUS_HELP)
 @click.argument("record", metavar="RECORD", type=click.Path(path_type=Path))
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
-    help="What goes to standard output.",
-)
+@shared.form
 @click.option(
     "--publish",
     is_flag=True,
@@ -87,7 +80,7 @@ def judge(record: Path, form: str, publish: bool) -> int:
     """Judge a stored record again, without a GPU: against today's targets, after checking its digests and inputs."""
     from specforge.check.rejudge import rejudge
 
-    return rejudge(record, form, settings(), publish_it=publish)
+    return rejudge(record, form, shared.settings(), publish_it=publish)
 
 
 @click.command()
@@ -96,7 +89,7 @@ def doctor(*, restore_clocks: bool) -> int:
     """Say what this machine can do: compiler, NVRTC, driver, GPU, and the device file that the GPU matches."""
     from specforge import doctor
 
-    findings = doctor.restore_clocks(settings()) if restore_clocks else doctor.examine(settings())
+    findings = doctor.restore_clocks(shared.settings()) if restore_clocks else doctor.examine(shared.settings())
     for finding in findings:
         mark = {True: "ok  ", False: "FAIL", None: "-   "}[finding.works]
         click.echo(f"{mark} {finding.subject}: {finding.detail}")
