@@ -194,8 +194,8 @@ def test_energy_of_spinning(worker: Worker) -> None:
     for name, value in found.items():
         print(f"\n{name}: {value}" + (f" {value.power:.1f} W" if isinstance(value, Energy) else ""), end="")
     idle, one, short, long = found["idle watts"], *(found[name] for name, _, _ in plans)
-    if isinstance(short, str) and "counter" in short:
-        pytest.skip(short)
+    if isinstance(short, str) and short.startswith("no energy counter"):
+        pytest.skip(short)  # NVML says so of this card; whatever else is said of the counter is a failure
     assert isinstance(idle, float)
     for energy in (one, short, long):
         assert isinstance(energy, Energy)

@@ -40,7 +40,7 @@ def home(tmp_path: Path) -> Path:
     """A folder with the shipped copy, its tunables limited to nine configurations, one of them much too small."""
     device = match_device(probe().cards[0], (shipped(),))
     if device is None:
-        pytest.skip("no device file knows this card")
+        pytest.skip("no device file knows this card, and a tuning belongs to a device")
     (tmp_path / "specs").mkdir()
     (tmp_path / "specs" / "small.yaml").write_text(SPEC.replace("DEVICE", device.file.device))
     (tmp_path / "specs" / "devices").symlink_to(ROOT / "specs" / "devices")
