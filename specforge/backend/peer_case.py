@@ -12,6 +12,7 @@ from cuda.bindings import driver
 
 from specforge.backend.cuda_errors import CudaError, checked
 from specforge.backend.device_case import DeviceCase
+from specforge.backend.graph import capture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +83,7 @@ class PeerCase(DeviceCase):
     def measure_length(self) -> str | None:
         """Count the operations of one work, for how many fit the driver's queue; why it cannot be captured, if so."""
         try:
-            count, reason = max(1, _operations(self._stream.handle, self.launch)), None
+            count, reason = max(1, _operations(self._stream, self.launch)), None
         except Exception as error:
             count, reason = UNKNOWN_OPERATIONS, describe(error)
         self.plan = replace(self.plan, launches=self.plan.launches[:1] * count, chain={})
@@ -184,17 +185,8 @@ def _attempt(work: Callable[[], Any]) -> Any:  # noqa: ANN401 -- whatever it ret
         raise PeerUnusable(describe(error)) from error
 
 
-def _operations(stream: Any, enqueue: Callable[[], None]) -> int:  # noqa: ANN401 -- a driver's stream
+def _operations(stream: Any, enqueue: Callable[[], None]) -> int:  # noqa: ANN401 -- cuda.core's Stream
     """Nodes of the graph that a capture of the work makes; it is thrown away."""
-    mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-    checked(driver.cuStreamBeginCapture(stream, mode), "starting the capture of a peer's work")
-    try:
-        enqueue()
-    finally:
-        code, graph = driver.cuStreamEndCapture(stream)
-    checked((code,), "capturing a peer's work")
-    try:
+    with capture(stream, enqueue, "a peer's work") as graph:
         _, count = checked(driver.cuGraphGetNodes(graph), "counting a graph's nodes")
-    finally:
-        driver.cuGraphDestroy(graph)
     return int(count)

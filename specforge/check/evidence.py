@@ -44,6 +44,8 @@ class Findings:
     executed_plans: dict[str, Plan] = field(default_factory=dict)
     """By case id, for the card that ran."""
     measured: Measured = field(default_factory=Measured)
+    waivers: dict[str, tuple[WaiverUse, ...]] = field(default_factory=dict)
+    """By kernel, as `waiver_uses` gives them; one example that is replayed says nothing of what is needed."""
 
     @property
     def peers(self) -> dict[str, dict[str, PeerCell]]:
@@ -78,7 +80,7 @@ def gather(scope: Scope, benchmark: Benchmark, case: Case) -> Evidence:
     wrong, fault = _failure(report, f"{case.kernel.identity} fails")
     if wrong is None and fault is None:
         wrong, fault = _failure(own, "this case fails")
-    uses = waiver_uses(findings, case.kernel.identity) if scope.options.case is None else ()
+    uses = findings.waivers.get(case.kernel.identity, ())
     if wrong is None and fault is None:
         wrong = next((str(use) for use in uses if use.verdict == "unneeded"), None)
     waived = _waived(case)
@@ -113,18 +115,19 @@ def gather(scope: Scope, benchmark: Benchmark, case: Case) -> Evidence:
     return Evidence(case.id, verified, wrong, implausible, fault, trouble, values, missing, waived)
 
 
-def waiver_uses(findings: Findings, kernel: str) -> tuple[WaiverUse, ...]:
-    """What each waiver of a kernel was used for, in fuzzing, on held-out inputs and in the spec's own cases together.
+def waiver_uses(verification: Verification) -> dict[str, tuple[WaiverUse, ...]]:
+    """By kernel, what each waiver was used for, in fuzzing, on held-out inputs and in the spec's own cases together.
 
-    Empty where the search ended with a failure: then it says nothing of what is no longer needed.
+    Without the kernels whose search ended with a failure: it says nothing of what is no longer needed.
     """
-    report = findings.verification.reports.get(kernel)
-    if report is None or report.failure is not None:
-        return ()
-    own = [found for found in findings.verification.own.values() if found.kernel == kernel]
-    searches = [report, *([report.held_out] if report.held_out is not None else []), *own]
-    first, *others = (search.waivers for search in searches)
-    return tuple(reduce(WaiverUse.merged, found) for found in zip(first, *others, strict=True))
+    uses: dict[str, tuple[WaiverUse, ...]] = {}
+    for kernel, report in verification.reports.items():
+        if report.failure is None:
+            own = [found for found in verification.own.values() if found.kernel == kernel]
+            held_out = [report.held_out] if report.held_out is not None else []
+            searches = (search.waivers for search in (report, *held_out, *own))
+            uses[kernel] = tuple(reduce(WaiverUse.merged, found) for found in zip(*searches, strict=True))
+    return uses
 
 
 def _waived(case: Case) -> str | None:

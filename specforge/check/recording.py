@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from specforge.check.backends import Choice
 from specforge.check.cells import measurement_entry, peer_entry, ratio_entry, session_entry
-from specforge.check.evidence import Findings, waiver_uses
+from specforge.check.evidence import Findings
 from specforge.check.held_out import digest_of
 from specforge.check.jobs import timing_of
 from specforge.check.judged import judgement_entry, target_entry
@@ -218,7 +218,7 @@ def _fuzz(report: FuzzReport, run: Run, options: Options) -> FuzzEntry:
         repeated=report.repeated,
         waivers=[
             _waiver(use)
-            for use in waiver_uses(run.findings, report.kernel) or report.waivers
+            for use in run.findings.waivers.get(report.kernel) or report.waivers
             if options.case is None or use.failed  # one example says nothing of what is no longer needed
         ],
         effort=None

@@ -101,7 +101,9 @@ def check_spec(spec: Spec, context: Context) -> Record:
     if cases and options.reaches("render"):
         findings = _build(spec, cases, findings, context)
     if choice is not None:
-        findings = replace(findings, verification=verify(spec, cases, choice, context))
+        verification = verify(spec, cases, choice, context)
+        waivers = waiver_uses(verification) if options.case is None else {}
+        findings = replace(findings, verification=verification, waivers=waivers)
     if choice is not None and choice.card is not None and options.case is None:
         findings = replace(findings, executed_plans=executed_plans(spec, cases, choice))
         if options.reaches("measure"):
@@ -122,8 +124,7 @@ def check_spec(spec: Spec, context: Context) -> Record:
         for searched in (report, report.held_out)
         if searched is not None
     )
-    if options.case is None:
-        idle |= any(use.verdict == "untried" for name in reports for use in waiver_uses(findings, name))
+    idle |= any(use.verdict == "untried" for uses in findings.waivers.values() for use in uses)
     status = status_of(judgements, evidence.values(), selected=bool(evidence), undecided=idle)
     run = Run(spec, benchmarks, findings, choice, targets, evidence, judgements, status, time.monotonic() - started)
     return record_of(run, options, context.settings)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from specforge.measure.estimate import Estimate, estimate
-from specforge.measure.measurement import Measurement
+from specforge.measure.measurement import Cold, Measurement
 from specforge.measure.series import MODES, Mode, Series
 from specforge.units import format_quantity
 from specforge.verify.example import ExampleResult
 
 UNLIKE = 0.2
 """By this share of the whole, launches taken one by one may differ from it before a reader is told."""
-
-Cold = Literal["proven", "unproven", "hot"]
 
 
 @dataclass(frozen=True, slots=True)

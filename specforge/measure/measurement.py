@@ -10,6 +10,8 @@ from specforge.backend.telemetry import Telemetry
 from specforge.measure.series import Mode, Series
 from specforge.verify.example import ExampleResult
 
+Cold = Literal["proven", "unproven", "hot"]
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -22,7 +24,7 @@ class Measurement:
     """By mode: whole launch groups."""
     launches: dict[str, Series] = field(default_factory=dict)
     """Of a group of several launches, each alone between two events, by entry; one that stands twice is `entry#2`."""
-    cold: Literal["proven", "unproven", "hot"] = "unproven"
+    cold: Cold = "unproven"
     """`proven`: every cold tensor was displaced before its use, and no mode read them faster than memory allows.
 
     `unproven`: one of the two is not so, or the card's bandwidth is not known; a note says which. `hot`: none is cold.

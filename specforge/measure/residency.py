@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from specforge.backend.buffers import lay_out
 from specforge.measure.roofline import cold_read
 from specforge.units import format_quantity
 
 if TYPE_CHECKING:
+    from specforge.measure.measurement import Cold
     from specforge.spec.geometry import Plan
     from specforge.spec.timing import Mode
 
@@ -78,7 +79,7 @@ def plan_residency(plan: Plan, l2_bytes: int, available_bytes: int, *, linked: b
 
 def label_cold(
     plan: Plan, displaced: bool, medians: Mapping[Mode, float], bandwidth: float | None
-) -> tuple[Literal["proven", "unproven", "hot"], str | None]:
+) -> tuple[Cold, str | None]:
     """The label of a measured case and, where it is `unproven`, why.
 
     `displaced`: every cold copy had TIMES_L2 times the card's L2 pass by before its use. `medians` are seconds by mode,

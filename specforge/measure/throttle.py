@@ -122,11 +122,7 @@ def collect_steadily(
     return found._replace(notes=(*throttle.notes(), *found.notes))
 
 
-def _after(
-    found: Collected,
-    reason: str,
-    again: Collected,
-) -> Collected:
+def _after(found: Collected, reason: str, again: Collected) -> Collected:
     """What collecting anew gave, behind batches that do not count for a reason."""
     batches = (*_spoilt(found.batches, reason), *again.batches)
     return Collected(batches, found.warmup + again.warmup, again.stop, again.notes)

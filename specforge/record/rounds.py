@@ -20,15 +20,6 @@ def rounds_of(case: CaseEntry, mode: str) -> list[list[float]]:
 
     Processes without a sample are left out.
     """
-    rounds = [[sample for batch in batches for sample in batch] for batches in batches_of(case, mode)]
-    return [samples for samples in rounds if samples]
-
-
-def batches_of(case: CaseEntry, mode: str) -> list[list[list[float]]]:
-    """As `rounds_of`, cut into batches; version 1 did not keep where they ended, and has one batch."""
     rounds = case.measurement.rounds if case.measurement is not None else []
-    return [
-        [batch.samples for batch in process.series[mode].batches if batch.discarded is None]
-        for process in rounds
-        if mode in process.series
-    ]
+    found = (process.series[mode].samples for process in rounds if mode in process.series)
+    return [samples for samples in found if samples]

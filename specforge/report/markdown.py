@@ -110,6 +110,7 @@ def _fuzz(record: Record) -> list[str]:
     for fuzz in record.fuzz:
         first, covered = fuzz_sentences(fuzz)
         lines.append(f"- {escape(first)}" + (f"; {escape(covered)}" if covered else ""))
+        lines += [f"  - waived: {escape(item.sentence)}" for item in fuzz.waivers]
     return lines
 
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from specforge.record.measured import EstimateEntry, MeasurementEntry, SessionEntry
 from specforge.record.model import CaseEntry, Record
-from specforge.report.rows import case_row, quantity
+from specforge.report.rows import NONE, case_row, quantity
+from specforge.spec.timing import MODES
 
-NONE = "-"
-MODES = ("isolated", "amortised", "overlapped")
 _TITLES = {"isolated": "median", "amortised": "amortised", "overlapped": "overlapped"}
 _SHARES = {"peak_bandwidth_share": "of the datasheet's", "achievable_bandwidth_share": "of the achievable"}
 

@@ -14,6 +14,18 @@ from specforge.cli import main
 from tests import readme
 
 ROOT = Path(__file__).parents[2]
+DEMO = """\
+specforge: 1
+spec: demo
+device: devices/rtx4090.yaml
+benchmarks:
+  silu:
+    kernel: activation/silu
+    bind: {{dtype: bf16, columns: 256}}
+    matrix: {{rows: {rows}}}
+    targets:
+      - {{metric: spill_bytes, equals: 0}}
+"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,20 @@ def copy(home: Path) -> Path:
     for name in ("specs", "kernels"):
         shutil.copytree(ROOT / name, home / name)
     return home
+
+
+@pytest.fixture
+def demo(home: Path, readme_files: dict[str, str]) -> Callable[[list[int]], Path]:
+    """Write the README's kernel and, as specs/demo.yaml, a spec of its cases with so many rows; gives its folder."""
+
+    def write(rows: list[int]) -> Path:
+        for name, text in readme_files.items():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).write_text(text)
+        (home / "specs" / "demo.yaml").write_text(DEMO.format(rows=rows))
+        return home / "kernels" / "activation" / "silu"
+
+    return write
 
 
 @pytest.fixture

@@ -14,18 +14,6 @@ import pytest
 
 from specforge.check.held_out import search_seed
 
-SPEC = """\
-specforge: 1
-spec: demo
-device: devices/rtx4090.yaml
-benchmarks:
-  silu:
-    kernel: activation/silu
-    bind: {dtype: bf16, columns: 256}
-    matrix: {rows: [1, 2]}
-    targets:
-      - {metric: spill_bytes, equals: 0}
-"""
 SECRET = "correct horse battery staple 5c1f"
 KERNEL = Path("kernels/activation/silu/kernel.yaml")
 EXAMPLES = Path("kernels/activation/silu/examples.yaml")
@@ -34,13 +22,10 @@ ROW = "{rows: 2, columns: 5, dtype: bf16, seed: 3}"
 
 
 @pytest.fixture
-def verify(home: Path, specforge: Callable, readme_files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable:
+def verify(demo: Callable, specforge: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable:
     """Run `check --until verify` on the README's kernel; gives the end and, where there is one, the record."""
     monkeypatch.delenv("SPECFORGE_HELD_OUT_SEED", raising=False)
-    for name, text in readme_files.items():
-        (home / name).parent.mkdir(parents=True, exist_ok=True)
-        (home / name).write_text(text)
-    (home / "specs/demo.yaml").write_text(SPEC)
+    demo([1, 2])
 
     def run(*arguments: str):
         ended = specforge("check", "specs/demo.yaml", "--until", "verify", "--format", "json", *arguments)
@@ -123,7 +108,8 @@ def test_a_record_waits_for_the_verdict_on_every_spec(
     verify: Callable, specforge: Callable, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "secret").write_text(SECRET)
-    (home / "specs/second.yaml").write_text(SPEC.replace("spec: demo", "spec: second"))
+    text = (home / "specs/demo.yaml").read_text()
+    (home / "specs/second.yaml").write_text(text.replace("spec: demo", "spec: second"))
     seen: list[bool] = []
 
     from specforge.check import run

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-SPEC = """\
-specforge: 1
-spec: demo
-device: devices/rtx4090.yaml
-benchmarks:
-  silu:
-    kernel: activation/silu
-    bind: {dtype: bf16, columns: 256}
-    matrix: {rows: [1, 7]}
-    targets:
-      - {metric: spill_bytes, equals: 0}
-"""
 RIGHT = "value / (1.0f + expf(-value))"
 WRONG = "(count % 7 == 0 ? 2.0f : 1.0f) * value / (1.0f + expf(-value))"
 """Wrong where the number of elements is a multiple of seven."""
@@ -30,13 +17,9 @@ LINE = 20
 
 
 @pytest.fixture
-def check(home: Path, readme_files: dict[str, str], specforge: Callable) -> Callable:
+def check(demo: Callable, specforge: Callable) -> Callable:
     """Run the demo with a body for the kernel and a waiver."""
-    for name, text in readme_files.items():
-        (home / name).parent.mkdir(parents=True, exist_ok=True)
-        (home / name).write_text(text)
-    (home / "specs" / "demo.yaml").write_text(SPEC)
-    folder = home / "kernels" / "activation" / "silu"
+    folder = demo([1, 7])
 
     def run(body: str, waiver: str, *arguments: str):
         template, kernel = folder / "kernel.cu.j2", folder / "kernel.yaml"

@@ -7,7 +7,7 @@ import pytest
 
 from specforge.record.measured import MeasurementEntry
 from specforge.record.model import CaseEntry
-from specforge.record.rounds import batches_of, modes_of, rounds_of
+from specforge.record.rounds import modes_of, rounds_of
 from specforge.record.store import read_record
 
 PUBLISHED = Path(__file__).parents[2] / "results/h100_sxm/qwen35_h100/2026-11-21-6c6212b1506d.json"
@@ -51,7 +51,6 @@ def test_version_1(cases: list[CaseEntry]) -> None:
         assert modes_of(case) == ["isolated"]
         (samples,) = rounds_of(case, "isolated")
         assert len(samples) >= 50
-        assert batches_of(case, "isolated") == [[samples]]
         assert rounds_of(case, "amortised") == []
     assert all(modes_of(case) == [] for case in cases if case.measurement is None)
 
@@ -67,6 +66,5 @@ def test_version_2(cases: list[CaseEntry]) -> None:
     case = cases[0].model_copy(update={"measurement": measurement})
     assert modes_of(case) == ["isolated", "amortised"]
     assert rounds_of(case, "isolated") == [[1.0, 2.0, 3.0], [4.0]]
-    assert batches_of(case, "isolated") == [[[1.0, 2.0], [3.0]], [[4.0]]]
     assert rounds_of(case, "amortised") == [[5.0]]
     assert rounds_of(case, "overlapped") == []

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specforge.record.model import WaiverEntry
 from specforge.report.markdown import code, escape, render
 from specforge.report.rows import rows
 
@@ -27,6 +28,26 @@ def test_everything_that_the_text_shortens_is_there(samples):
     assert text.startswith("## every_verdict: exit status 3\n")
     assert "`attention[batch=4,context=131072]`: four long streams do not fit beside the weights" in text
     assert "**exit status 3**: wrong or implausible result" in text
+
+
+def test_what_was_waived_is_there(samples):
+    waiver = WaiverEntry(
+        file="kernel.yaml",
+        line=20,
+        when="rows == 7",
+        reason="issue 17",
+        until="2999-01-01",
+        output=None,
+        verdict="used",
+        inside=21,
+        failed=20,
+        worst_ratio=12.0,
+        worst_row=None,
+        sentence="the waiver at kernel.yaml:20: 20 of 21 examples where rows == 7 wrong (issue 17)",
+    )
+    record = samples.verified()
+    fuzz = [record.fuzz[0].model_copy(update={"waivers": [waiver]}), *record.fuzz[1:]]
+    assert f"\n  - waived: {waiver.sentence}\n" in render(record.model_copy(update={"fuzz": fuzz}))
 
 
 def test_the_replay_is_code_to_copy(samples):

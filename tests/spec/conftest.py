@@ -192,3 +192,9 @@ def files(place: Path) -> Files:
     for name, text in FILES.items():
         found.write(name, text)
     return found
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A document of its own, to be written."""
+    return tmp_path / "some.yaml"

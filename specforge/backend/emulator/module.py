@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +121,8 @@ class EmulatedModule:
     """The entries of one shared library made by `compile_host`.
 
     Launches of one library run one at a time. After a fault the module can be launched again. The library is code that
-    may crash: load it in a process that may be lost. `close` gives back the memory of the threads' stacks.
+    may crash: load it in a process that may be lost. `close` gives back the memory of the threads' stacks; a module that
+    is merely dropped keeps it, as another one of the same library may be at work, and shares what the library watches.
     """
 
     def __init__(self, library: Path) -> None:
@@ -133,7 +133,6 @@ class EmulatedModule:
         """What the library was built to find: `off`, `shadow` or `address`."""
         self._watched: object = None
         self._arrays = self._place_arrays() if self.sanitize != "off" else None
-        self._finalizer = weakref.finalize(self, self._library.specforge_emulator_release)
 
     def close(self) -> None:
         """Gives the stacks' memory back; a later launch maps it again."""

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from specforge.judge.verdict import Evidence, Judgement, Value, judge, status_of
+from specforge.check.judged import judgement_entry, target_entry
+from specforge.judge.verdict import Evidence, Value, judge, status_of
 from specforge.record.model import (
     BenchmarkEntry,
     BinaryEntry,
@@ -19,18 +20,15 @@ from specforge.record.model import (
     Environment,
     FuzzEntry,
     InputFile,
-    JudgementEntry,
     MetricEntry,
     OutputErrorEntry,
     Record,
     Request,
     Sources,
-    TargetEntry,
 )
 from specforge.record.store import seal
 from specforge.spec.load import Spec, load_spec
 from specforge.spec.metrics import METRICS, Stage
-from specforge.spec.target import Target
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = "tests/report/samples/every_verdict.yaml"
@@ -114,8 +112,8 @@ def record_of(
             )
             for case in cases
         ],
-        targets=[_target(target) for target in targets],
-        judgements=[_judgement(item) for item in judgements],
+        targets=[target_entry(target) for target in targets],
+        judgements=[judgement_entry(item) for item in judgements],
         status=int(status),
         seconds=61.5,
     )
@@ -170,41 +168,6 @@ def _case(
         missing=dict(known.missing),
         errors=errors if kernel and known.verified else [],
         measurement=None,
-    )
-
-
-def _target(target: Target) -> TargetEntry:
-    known = target.known_miss
-    return TargetEntry(
-        id=target.id,
-        benchmark=target.benchmark,
-        metric=target.metric.name,
-        unit=target.metric.unit,
-        comparison=target.comparison,
-        bound=target.bound,
-        when=target.when,
-        level=target.level,
-        baseline=target.baseline[0] if target.baseline else None,
-        baseline_source=target.baseline[1] if target.baseline else None,
-        known_miss=known[0] if known else None,
-        known_miss_until=known[1].isoformat() if known else None,
-        cases=list(target.cases),
-        file=str(target.position.file),
-        line=target.position.line,
-        column=target.position.column,
-        stage=target.metric.stage,
-    )
-
-
-def _judgement(item: Judgement) -> JudgementEntry:
-    return JudgementEntry(
-        target=item.target,
-        case=item.case,
-        verdict=item.verdict.value,
-        value=item.value,
-        margin=item.margin,
-        reason=item.reason,
-        infrastructure=item.infrastructure,
     )
 
 
