@@ -122,7 +122,7 @@ class EmulatedModule:
 
     Launches of one library run one at a time. After a fault the module can be launched again. The library is code that
     may crash: load it in a process that may be lost. `close` gives back the memory of the threads' stacks; a module
-    that is merely dropped keeps it, as another one of the same library may be at work, and shares what the library watches.
+    that is merely dropped keeps it: another one of the same library may be at work, and shares what it watches.
     """
 
     def __init__(self, library: Path) -> None:
