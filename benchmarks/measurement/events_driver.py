@@ -3,9 +3,10 @@
     python -m benchmarks.measurement.events_driver JOBS.json REPORT.json
 
 For each job of {"jobs", "copies", "host", "timer"}: `rotated`, seconds of launches between two events behind a held
-stream; `flushed`, the same with L2's size of memory written right before each; where its name is in `host`, `host`,
-seconds a launch by the host's clock around a third of a second of graphs. `timer`: a cubin whose kernel notes when the
-global timer changes.
+stream; `flushed`, the same with L2's size of memory written right before each. Seconds per launch among many, cold by
+rotation: `queued`, behind a held stream, so that the host is far ahead; `streamed`, enqueued while the card runs, as
+many as a tool's batch has; `graphed`, as nodes of a graph. Where its name is in `host`, `host`, seconds a launch by the
+host's clock around a third of a second of graphs. `timer`: a cubin whose kernel notes when the global timer changes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,11 @@ from benchmarks.measurement.card_driver import bind, capture, checked, start
 
 LAUNCHES = 100
 HOST_SECONDS = 0.3
+REPEATS = 6
+MOST_QUEUED = 400
+"""Launches behind a held stream; the driver's queue holds about a thousand."""
+BATCH_SECONDS = 0.05
+LEAST_NODES = 16
 TICKS = 64
 
 
@@ -40,6 +47,7 @@ def main() -> None:
         copies = task["copies"][job["name"]]
         launch = bind(job, copies)
         found: dict[str, Any] = {"rotated": watch.time(launch), "flushed": watch.time(launch, flush=True)}
+        found |= watch.many(launch, max(copies, LEAST_NODES), statistics.median(found["rotated"]))
         if job["name"] in task["host"]:
             count = max(copies, 16)
             found["host"] = _host_seconds(capture(launch, count), watch.stream) / count
@@ -64,10 +72,7 @@ class _Events:
         """Seconds of each launch."""
         for _ in range(LAUNCHES):
             launch(self.stream)
-        ticket = self._gate.value + 1
-        at_least = driver.CUstreamWaitValue_flags.CU_STREAM_WAIT_VALUE_GEQ
-        checked(driver.cuStreamWaitValue32(self.stream, self._on_card, ticket, at_least))
-        try:
+        with self._held():
             launch(self.stream)
             for begin, end in self._pairs:
                 if flush:
@@ -75,10 +80,46 @@ class _Events:
                 checked(driver.cuEventRecord(begin, self.stream))
                 launch(self.stream)
                 checked(driver.cuEventRecord(end, self.stream))
+        checked(driver.cuStreamSynchronize(self.stream))
+        return [_between(begin, end) for begin, end in self._pairs]
+
+    def many(self, launch: Callable[[int], None], nodes: int, each: float) -> dict[str, list[float]]:
+        """Seconds per launch among many, REPEATS times in each of three ways; `each`: about what one launch takes."""
+        batch = max(1, round(BATCH_SECONDS / each))
+        queued = max(LEAST_NODES, min(MOST_QUEUED, batch))
+        graph = capture(launch, nodes)  # not behind a held stream: the driver's queue may not have room for its nodes
+        return {
+            "queued": [self._among(launch, queued, held=True) for _ in range(REPEATS)],
+            "streamed": [self._among(launch, max(queued, batch), held=False) for _ in range(REPEATS)],
+            "graphed": [self._among(graph, max(2, batch // nodes), held=False) / nodes for _ in range(REPEATS)],
+        }
+
+    def _among(self, enqueue: Callable[[int], None], count: int, *, held: bool) -> float:
+        """Seconds of one of `count` pieces of work, back to back after another one."""
+        begin, end = self._pairs[0]
+        with self._held() if held else nullcontext():
+            enqueue(self.stream)
+            checked(driver.cuEventRecord(begin, self.stream))
+            for _ in range(count):
+                enqueue(self.stream)
+            checked(driver.cuEventRecord(end, self.stream))
+        checked(driver.cuStreamSynchronize(self.stream))
+        return _between(begin, end) / count
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the stream until the block ends, however it ends."""
+        ticket = self._gate.value + 1
+        at_least = driver.CUstreamWaitValue_flags.CU_STREAM_WAIT_VALUE_GEQ
+        checked(driver.cuStreamWaitValue32(self.stream, self._on_card, ticket, at_least))
+        try:
+            yield
         finally:
             self._gate.value = ticket
-        checked(driver.cuStreamSynchronize(self.stream))
-        return [float(checked(driver.cuEventElapsedTime(begin, end))) * 1e-3 for begin, end in self._pairs]
+
+
+def _between(begin: Any, end: Any) -> float:  # noqa: ANN401 -- the driver's events
+    return float(checked(driver.cuEventElapsedTime(begin, end))) * 1e-3
 
 
 def _host_seconds(replay: Callable[[int], None], stream: int) -> float:

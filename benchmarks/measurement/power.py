@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from specforge.measure.compare import TOLERANCE, compare
-from specforge.record.model import Record
-from specforge.record.rounds import batches_of, modes_of
+from specforge.record.model import CaseEntry, Record
+from specforge.record.rounds import modes_of
 from specforge.record.store import read_record
 
 BATCH = 50
@@ -64,7 +64,7 @@ def cells_of(records: Sequence[Record], spread: float) -> list[Cell]:
     for record in records:
         for case in record.cases:
             for mode in modes_of(case):
-                pieces = [[part for batch in batches for part in _cut(batch)] for batches in batches_of(case, mode)]
+                pieces = [[part for batch in batches for part in _cut(batch)] for batches in _batches(case, mode)]
                 pooled.setdefault(f"{case.id} {mode}", []).extend(pieces)
     found = []
     for name, processes in pooled.items():
@@ -162,6 +162,13 @@ def _resampled(batches: Batches, chance: random.Random) -> list[float]:
     """A process's samples with its batches drawn anew; where one batch is all there is, in pieces of it."""
     pool = batches if len(batches) > 1 else [batches[0][n : n + 10] for n in range(0, len(batches[0]), 10)]
     return _joined(chance.choices(pool, k=len(pool)))
+
+
+def _batches(case: CaseEntry, mode: str) -> list[Batches]:
+    """A case's samples by process and batch, without discarded batches; version 1 of records kept no bounds of them."""
+    rounds = case.measurement.rounds if case.measurement is not None else []
+    series = [process.series[mode] for process in rounds if mode in process.series]
+    return [[batch.samples for batch in one.batches if batch.discarded is None] for one in series]
 
 
 def _cut(batch: list[float]) -> Batches:

@@ -21,8 +21,8 @@ LEAST_TICKS = 5
 LEAST_SECONDS = 0.5
 LEAST_BUSY = 0.97
 """Share of the stretch in which the work must have run: what an idle card takes is not the kernel's."""
-AHEAD = 2
-"""Chunks in the queue: while the host reads the counter, the card has the next one."""
+AHEAD = 0.05
+"""Seconds of work in the queue: what the card has while the host reads the counter, or is kept from it by others."""
 _MOST_GROUPS = 1 << 24
 
 
@@ -57,8 +57,8 @@ class Work(Protocol):
     def enqueue(self, count: int) -> None:
         """Enqueue a chunk of so many groups, back to back."""
 
-    def ended(self) -> bool:
-        """Whether the chunk ahead of the one enqueued last has run: the card may then have waited for the host."""
+    def ran(self) -> int:
+        """How many of the chunks not waited for have run."""
 
     def wait(self) -> tuple[float, float]:
         """Wait for the oldest chunk not waited for; when it began and ended, in seconds by the card's clock."""
@@ -82,28 +82,29 @@ def measure_energy(
 ) -> Energy | str:
     """Joules per launch group, or why they cannot be said.
 
-    The work runs for `seconds` (half a second at least) and as long again at most, in chunks of some 10 ms. A chunk is
-    enqueued before the one ahead ends, so that the card does not idle while the counter is read. The groups counted are
-    those between two ticks of the counter, so its coarse steps cancel.
+    The work runs for `seconds` (half a second at least) and as long again at most, in chunks of some 10 ms. A few are
+    in the queue at a time, so that the card does not idle while the counter is read. The groups counted are those
+    between two ticks of the counter, so its coarse steps cancel.
     """
     seconds = max(seconds, LEAST_SECONDS)
     waiting: deque[bool] = deque()
     try:
         last = watch.energy()
-        count = _groups_in(CHUNK, work, clock)
+        count, ahead = _sizes(work, clock)
         done: list[_Chunk] = []
         ticks: list[tuple[float, float, int]] = []  # when, joules, chunks done until then
         before = begin = clock()
         longest = 0.0
         while True:
-            while len(waiting) < AHEAD:
-                first = not waiting
+            while len(waiting) < ahead:
+                chunks = len(waiting)
                 work.enqueue(count)  # what is ahead must outlast this, else the card waited for the host
-                waiting.append(not first and not work.ended())
-            sure = waiting.popleft()
-            done.append(_Chunk(*work.wait(), sure or len(done) == 0))
+                waiting.append(chunks > 0 and work.ran() < chunks)
+            for _ in range(max(1, work.ran())):
+                sure = waiting.popleft()
+                done.append(_Chunk(*work.wait(), sure or len(done) == 0))
             now, joules = clock(), watch.energy()
-            before, longest = now, max(longest, now - before)
+            before, longest = now, max(longest, clock() - before)
             if joules < last:
                 return f"the energy counter went back from {last:.3f} to {joules:.3f} J"
             if joules > last:
@@ -156,14 +157,15 @@ def measure_idle(
     return f"the energy counter did not move over {seconds:g} s of idleness"
 
 
-def _groups_in(seconds: float, work: Work, clock: Callable[[], float]) -> int:
-    """So many groups fill that time; found by doubling, which warms the card as well."""
+def _sizes(work: Work, clock: Callable[[], float]) -> tuple[int, int]:
+    """Groups that fill a chunk, found by doubling, which warms the card as well; and chunks to have in the queue."""
     count = 1
     while True:
         since = clock()
         work.enqueue(count)
         work.wait()
-        taken = clock() - since
-        if taken >= seconds / 2 or count >= _MOST_GROUPS:
-            return max(1, min(_MOST_GROUPS, round(count * seconds / max(taken, 1e-9))))
+        taken = max(clock() - since, 1e-9)
+        if taken >= CHUNK / 2 or count >= _MOST_GROUPS:
+            groups = max(1, min(_MOST_GROUPS, round(count * CHUNK / taken)))
+            return groups, max(2, round(AHEAD * count / (taken * groups)))
         count *= 2

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 from cuda.bindings import driver
@@ -124,10 +125,10 @@ class Chunks:
             self._stream.record(end)
         self._waiting.append((start, end))
 
-    def ended(self) -> bool:
-        """Whether the chunk ahead of the one enqueued last has run, so that the card may have waited for the host."""
+    def ran(self) -> int:
+        """How many of the chunks not waited for have run."""
         with driver_calls("asking for a chunk of work"):
-            return len(self._waiting) < 2 or bool(self._waiting[-2][1].is_done)
+            return sum(1 for _ in takewhile(lambda chunk: chunk[1].is_done, self._waiting))
 
     def wait(self) -> tuple[float, float]:
         """Wait for the oldest chunk not waited for; when it began and ended, in seconds since the first one began."""

@@ -204,8 +204,8 @@ class Meter:
         self.chunks.append(chunk)
         self.free = chunk[1]
 
-    def ended(self) -> bool:
-        return len(self.chunks) < 2 or self.chunks[-2][1] <= self.now
+    def ran(self) -> int:
+        return sum(end <= self.now for _, end in self.chunks)
 
     def wait(self) -> tuple[float, float]:
         begin, end = self.chunks.pop(0)
@@ -242,9 +242,30 @@ def test_energy_leaves_no_gap_for_the_counter(library: FakeNvml) -> None:
     assert meter.chunks == []
 
 
+@pytest.mark.parametrize(("pause", "told"), [(35e-3, True), (0.3, False)])
+def test_energy_on_a_host_with_pauses(library: FakeNvml, pause: float, told: bool) -> None:
+    """Others keep the host from its work now and then: shortly, which the queue outlasts, or for longer."""
+    meter, looks, count = Meter(library, 0.02), iter(range(10**6)), library.answers["GetTotalEnergyConsumption"]
+
+    def with_pauses() -> int:
+        meter.look = 3.5e-3 + pause * (next(looks) % 7 == 3)
+        return int(count())
+
+    library.answers["GetTotalEnergyConsumption"] = with_pauses
+    found = energy_of(meter)
+    assert isinstance(found, Energy) == told, found
+    assert meter.chunks == []
+    if isinstance(found, Energy):
+        assert found.busy == pytest.approx(1, abs=1e-3)
+        assert found.joules == pytest.approx(400 * 25e-6, rel=found.precision + 1e-3)
+        assert found.precision >= pause / found.seconds
+    else:
+        assert found.startswith("the work ran for ")
+
+
 def test_energy_of_a_card_that_waits_for_the_host_is_refused(library: FakeNvml) -> None:
     meter = Meter(library)
-    meter.look = 25e-3  # longer than the chunks that are in the queue
+    meter.look = 60e-3  # longer than the chunks that are in the queue
     assert str(energy_of(meter)).startswith("the work ran for ")
     meter = Meter(library)
     meter.host = 15e-3  # the host enqueues more slowly than the card runs

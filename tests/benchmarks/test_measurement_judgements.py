@@ -7,13 +7,16 @@ import json
 import random
 import signal
 import sys
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.measurement import agreement, cost, repeatability, resilience, truth
 from benchmarks.measurement.nvbench import Timed
 
-NEVER = agreement.Evidence(launch_seconds=1e-6, rotated=20e-6, flushed=20e-6)
+NEVER = agreement.Evidence(
+    launch_seconds=1e-6, rotated=20e-6, flushed=20e-6, queued=18e-6, streamed=18e-6, graphed=18e-6
+)
 
 
 def test_tools_agree_within_two_per_cent():
@@ -32,20 +35,58 @@ def test_half_a_microsecond_is_allowed_to_short_kernels():
 
 def test_a_host_too_slow_for_the_card_explains_a_batch():
     values = {"SpecForge amortised": 2e-6, "nvbench batch of graphs": 2.1e-6, "nvbench batch of launches": 6e-6}
-    slow = agreement.Evidence(launch_seconds=5.8e-6, rotated=2e-6, flushed=2e-6)
+    slow = replace(NEVER, launch_seconds=5.8e-6)
     found = agreement.compare("amortised", values, slow)["tools"]["nvbench batch of launches"]
     assert not found["within"]
     assert "5.80 us" in found["explanation"]
     assert agreement.compare("amortised", values, NEVER)["tools"]["nvbench batch of launches"]["explanation"] is None
 
 
+LAUNCHES = "nvbench batch of launches"
+READ_64_MIB = {"SpecForge amortised": 16.67e-6, "nvbench batch of graphs": 16.69e-6, LAUNCHES: 18.31e-6}
+
+
+@pytest.mark.parametrize("way", ["queued", "streamed"])
+def test_plain_launches_by_hand_explain_a_batch_of_them(way):
+    seen = replace(NEVER, queued=16.7e-6, streamed=16.7e-6, graphed=16.7e-6)
+    found = agreement.compare("amortised", READ_64_MIB, replace(seen, **{way: 18.1e-6}))["tools"][LAUNCHES]
+    assert not found["within"]
+    assert "one takes 18.10 us, 1.40 us more than in a graph" in found["explanation"]
+    assert ("host far ahead" in found["explanation"]) == (way == "queued")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "values"),
+    [
+        ({"queued": 16.8e-6, "graphed": 16.7e-6}, {}),  # by hand, plain launches take hardly longer
+        ({"queued": 17.4e-6, "graphed": 16.7e-6}, {}),  # longer, but by half of what it is about
+        ({"queued": 20.0e-6, "graphed": 16.7e-6}, {}),  # far longer than the tool's
+        ({"queued": 18.1e-6, "graphed": 17.9e-6}, {}),  # as long as the tool's, but so is a graph by hand
+        ({"queued": 18.1e-6, "graphed": 16.7e-6}, {LAUNCHES: 15.0e-6}),  # the tool's are shorter than a graph's
+        ({"queued": 18.1e-6, "graphed": 16.7e-6}, {"nvbench batch of graphs": 18.3e-6}),  # a graph is off, too
+    ],
+)
+def test_plain_launches_by_hand_do_not_explain_everything(evidence, values):
+    found = agreement.compare("amortised", READ_64_MIB | values, replace(NEVER, streamed=16.7e-6, **evidence))
+    off = [entry for entry in found["tools"].values() if not entry["within"]]
+    assert [entry["explanation"] for entry in off] == [None] * len(off) != []
+
+
+def test_plain_launches_explain_nothing_but_batches_of_launches():
+    seen = replace(NEVER, queued=18.1e-6, streamed=18.1e-6, graphed=16.7e-6)
+    values = {"SpecForge isolated": 16.67e-6, LAUNCHES: 18.31e-6}
+    assert agreement.compare("isolated", values, seen)["tools"][LAUNCHES]["explanation"] is None
+    values = {"SpecForge amortised": 18.31e-6, "nvbench batch of graphs": 16.69e-6, LAUNCHES: 16.7e-6}
+    assert agreement.compare("amortised", values, seen)["tools"]["SpecForge amortised"]["explanation"] is None
+
+
 def test_lines_still_to_be_written_back_explain_a_flush():
     values = {"SpecForge isolated": 20e-6, "nvbench cold": 26e-6}
-    seen = agreement.Evidence(launch_seconds=1e-6, rotated=20e-6, flushed=25.8e-6)
+    seen = replace(NEVER, flushed=25.8e-6)
     for entry in agreement.compare("isolated", values, seen)["tools"].values():
         assert not entry["within"]
         assert "5.80 us" in entry["explanation"]
-    other = agreement.Evidence(launch_seconds=1e-6, rotated=20e-6, flushed=21e-6)  # by hand it adds far less
+    other = replace(NEVER, flushed=21e-6)  # by hand it adds far less
     assert agreement.compare("isolated", values, other)["tools"]["nvbench cold"]["explanation"] is None
 
 

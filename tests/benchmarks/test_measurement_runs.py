@@ -60,7 +60,8 @@ def events_run(subjects, *_, host=(), timer=None):
     jobs = {}
     for ready in subjects:
         name, rotated = ready.subject.name, [seconds_of(ready) + 3e-6] * 9
-        jobs[name] = {"rotated": rotated, "flushed": rotated} | ({"host": seconds_of(ready)} if name in host else {})
+        ways = dict.fromkeys(("rotated", "flushed", "queued", "streamed", "graphed"), rotated)
+        jobs[name] = ways | ({"host": seconds_of(ready)} if name in host else {})
     return {"jobs": jobs, "timer_steps": {"least": 32, "median": 32, "most": 64} if timer else None}
 
 

@@ -60,7 +60,7 @@ def test_killed_at_ten_moments_and_resumed(card: Card) -> None:
 def test_without_resume_an_unfinished_run_is_set_aside(card: Card) -> None:
     assert card.kill_in_the_midst(0.2)
     unfinished = card.journal.read_bytes()
-    status, _, errors = card.run("--record", "record.json")
+    status, _, errors = card.run("--record", "record.json", "--processes", "1")
     assert status == 0
     assert "an unfinished run was found and set aside" in errors
     aside = card.journal.with_suffix(".aside.jsonl")
