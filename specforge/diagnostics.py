@@ -142,7 +142,7 @@ CODES: dict[str, str] = {
     "SF601": "A record cannot be read.",
     "SF602": "A record does not match its own digests: tampered.",
     "SF603": "A record's inputs have changed since it was made: stale.",
-    "SF604": "A record cannot be published from this state of the sources.",
+    "SF604": "A record cannot be published: not from this state of the sources, or not twice.",
     "SF605": "A record cannot be written.",
     "SF606": "The ledger of published records is not whole: something was changed, dropped, moved or slipped in.",
     "SF607": "The journal of an unfinished run cannot be taken up: it was changed, or is of another run.",

@@ -65,7 +65,15 @@ def _roundoff(dtype: str) -> float:
 
 
 def _sizeof(dtype: str) -> int:
+    if _dtype(dtype).is_block:
+        raise ValueError(f"an element of {dtype} has no size of its own; nbytes({dtype}, count) is that of blocks")
     return _dtype(dtype).size
+
+
+def _nbytes(dtype: str, count: float) -> int:
+    if count < 0 or count != int(count):
+        raise ValueError(f"nbytes() takes a whole number of elements, not {count}")
+    return _dtype(dtype).nbytes(int(count))
 
 
 FUNCTIONS: dict[str, tuple[Callable[..., Scalar], int, int]] = {
@@ -79,6 +87,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Scalar], int, int]] = {
     "align_up": (_align_up, 2, 2),
     "roundoff": (_roundoff, 1, 1),
     "sizeof": (_sizeof, 1, 1),
+    "nbytes": (_nbytes, 2, 2),
 }
 """Function name -> (implementation, fewest arguments, most arguments)."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def shipped() -> Path:
-    """The folder with the shipped `kernels/`, `specs/` and `schemas/`: inside the wheel, or the checkout's top."""
+    """The folder of the shipped `kernels/`, `specs/`, `tunings/`, `schemas/`: in the wheel, or the checkout's top."""
     package = Path(__file__).resolve().parent
     packaged = package / "shipped"
     return packaged if packaged.is_dir() else package.parent

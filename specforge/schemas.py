@@ -9,19 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from specforge.record.model import Record
-from specforge.spec.device import DeviceFile
-from specforge.spec.kernel import KernelFile
-from specforge.spec.model import ModelFile
-from specforge.spec.workload import SpecFile, WorkloadFile
+from specforge.spec import files
 
-KINDS: dict[str, type[BaseModel]] = {
-    "spec": SpecFile,
-    "workload": WorkloadFile,
-    "device": DeviceFile,
-    "model": ModelFile,
-    "kernel": KernelFile,
-    "record": Record,
-}
+KINDS: dict[str, type[BaseModel]] = {**files.KINDS, "record": Record}
 
 
 def schema_text(kind: str) -> str:

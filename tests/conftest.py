@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,35 @@ def project(tmp_path: Path) -> Path:
     for name in ("specs", "kernels"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
+
+
+@pytest.fixture
+def share_cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """Give a folder a state of its own, whose compiled binaries, found by content, are those of other tests too."""
+
+    def give(folder: Path) -> None:
+        shared = tmp_path_factory.getbasetemp().parent / "specforge-cache"
+        shared.mkdir(exist_ok=True)
+        (folder / ".specforge").mkdir(parents=True)
+        (folder / ".specforge" / "cache").symlink_to(shared)
+
+    return give
+
+
+@pytest.fixture
+def small(tmp_path: Path, share_cache: Callable[[Path], None]) -> Callable[[str], Path]:
+    """Make a folder with a spec, `specs/small.yaml`, beside links to the shipped devices and kernels."""
+
+    def make(spec: str) -> Path:
+        folder = tmp_path / "home"
+        (folder / "specs").mkdir(parents=True)
+        (folder / "specs" / "small.yaml").write_text(spec)
+        (folder / "specs" / "devices").symlink_to(ROOT / "specs" / "devices")
+        (folder / "kernels").symlink_to(ROOT / "kernels")
+        share_cache(folder)
+        return folder
+
+    return make
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -135,8 +135,37 @@ def test_values(text, value):
 
 def test_every_element_type_is_a_name():
     for name, dtype in DTYPES.items():
-        assert Expression(f"sizeof({name})").evaluate({}) == dtype.size
+        assert Expression(f"nbytes({name}, 512)").evaluate({}) == dtype.nbytes(512)
         assert Expression(name).names() == {}
+        if not dtype.is_block:
+            assert Expression(f"sizeof({name})").evaluate({}) == dtype.size
+
+
+def test_bytes_of_blocks():
+    sizes = [Expression(f"nbytes(dtype, 2 * {elements})").integer({"dtype": name}) for name, elements, _ in BLOCKS]
+    assert sizes == [2 * size for _, _, size in BLOCKS]
+
+
+BLOCKS = [("q4_k", 256, 144), ("q5_k", 256, 176), ("q6_k", 256, 210), ("q8_0", 32, 34), ("q5_0", 32, 22)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("2 + sizeof(q4_k)", "nbytes(q4_k, count)"),
+        ("2 + nbytes(q8_0, 48)", "48 elements are no whole number of q8_0's blocks of 32"),
+        ("2 + nbytes(f32, 1 / 2)", "a whole number of elements, not 0.5"),
+        ("2 + nbytes(f32, -1)", "not -1"),
+        ("2 + nbytes(q4, 256)", "unknown name"),
+        ("2 + nbytes(16, 256)", "16 is no element type"),
+        ("2 + nbytes(f32, q4_k)", "cannot evaluate"),
+    ],
+)
+def test_bytes_that_do_not_exist(text: str, words: str):
+    with pytest.raises(ExpressionError) as caught:
+        Expression(text).evaluate({})
+    assert words in caught.value.message
+    assert caught.value.offset == (11 if "q4," in text else 4)
 
 
 def test_a_binding_hides_an_element_type():

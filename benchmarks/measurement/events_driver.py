@@ -69,18 +69,17 @@ class _Events:
         self._pairs = [(checked(driver.cuEventCreate(0)), checked(driver.cuEventCreate(0))) for _ in range(LAUNCHES)]
 
     def time(self, launch: Callable[[int], None], *, flush: bool = False) -> list[float]:
-        """Seconds of each launch."""
+        """Seconds of each launch; nothing reaches the card's queue while one runs."""
         for _ in range(LAUNCHES):
             launch(self.stream)
-        with self._held():
-            launch(self.stream)
-            for begin, end in self._pairs:
-                if flush:
-                    checked(driver.cuMemsetD8Async(self._scratch, 0, self.l2_bytes, self.stream))
+        for begin, end in self._pairs:
+            if flush:
+                checked(driver.cuMemsetD8Async(self._scratch, 0, self.l2_bytes, self.stream))
+            with self._held():
                 checked(driver.cuEventRecord(begin, self.stream))
                 launch(self.stream)
                 checked(driver.cuEventRecord(end, self.stream))
-        checked(driver.cuStreamSynchronize(self.stream))
+            checked(driver.cuStreamSynchronize(self.stream))
         return [_between(begin, end) for begin, end in self._pairs]
 
     def many(self, launch: Callable[[int], None], nodes: int, each: float) -> dict[str, list[float]]:

@@ -77,13 +77,13 @@ def lay_out(plan: Plan, *, offset: int = 0, copies: Mapping[str, int] | None = N
 
 def check_inputs(plan: Plan, inputs: Mapping[str, np.ndarray]) -> None:
     """Raise ValueError unless `inputs` holds exactly the plan's inputs in their storage types and shapes."""
-    due = {buffer.name: buffer for buffer in plan.buffers if buffer.role == "in"}
+    due = {buffer.name: buffer for buffer in plan.buffers if buffer.is_given}
     if set(due) != set(inputs):
         raise ValueError(f"inputs {sorted(inputs)} were given where {sorted(due)} are due")
     for name, buffer in due.items():
         given = inputs[name]
-        if given.shape != buffer.shape or given.dtype != buffer.element.numpy():
-            raise ValueError(f"input {name} is {given.dtype}{given.shape}, not {buffer.dtype}{buffer.shape}")
+        if given.shape != buffer.stored_shape or given.dtype != buffer.element.numpy():
+            raise ValueError(f"input {name} is {given.dtype}{given.shape}, not {buffer.dtype}{buffer.stored_shape}")
 
 
 def as_bytes(array: np.ndarray) -> Bytes:
@@ -92,8 +92,8 @@ def as_bytes(array: np.ndarray) -> Bytes:
 
 
 def as_tensor(data: Bytes, buffer: BufferPlan) -> np.ndarray:
-    """Bytes as the tensor they hold; a view."""
-    return data.view(DTYPES[buffer.dtype].numpy()).reshape(buffer.shape)
+    """Bytes as the tensor they hold, blocks as bytes; a view."""
+    return data.view(DTYPES[buffer.dtype].numpy()).reshape(buffer.stored_shape)
 
 
 def find_damage(name: str, before: Bytes, after: Bytes) -> list[str]:
@@ -116,7 +116,7 @@ def find_change(buffer: BufferPlan, given: Bytes, found: Bytes) -> list[str]:
         return []
     differs = np.flatnonzero(given != found)
     element = int(differs[0]) // buffer.element.size
-    index = tuple(int(axis) for axis in np.unravel_index(element, buffer.shape))
+    index = tuple(int(axis) for axis in np.unravel_index(element, buffer.stored_shape))
     was, now = as_tensor(given, buffer)[index], as_tensor(found, buffer)[index]
     return [f"{buffer.name}: input changed in {differs.size} bytes, first at {list(index)}: {was} became {now}"]
 

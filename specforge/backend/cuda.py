@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from specforge.backend.stopwatch import Chunks
     from specforge.spec.geometry import Plan
 
-QUEUE = 400
-"""Operations enqueued behind a held stream, at most: the driver's queue blocks the host at about a thousand."""
-HELD = 24
-"""Operations behind a held stream, at most, where launches of a few microseconds are timed one by one.
-
-While more of them follow, an H100's front end takes 0.7 us longer from one event to the next: of 50 launches of 5 us in
-a row, 3 operations each, the last nine take 4.2 us and the others 4.9 us. So no launch has more than that behind it.
-"""
-
 
 class CudaRunner:
     """A card. Keeps loaded binaries by path and one allocation that grows to the largest case seen."""
@@ -95,16 +86,9 @@ class CudaRunner:
 
         return PeerCase(case, int(self._device.device_id))
 
-    def time(
-        self,
-        works: Sequence[Callable[[], None]],
-        *,
-        lead: Callable[[], None] | None = None,
-        ahead: Callable[[int], None] | None = None,
-        together: int | None = None,
-    ) -> list[float]:
+    def time(self, works: Sequence[Callable[[], None]], *, ahead: Callable[[int], None] | None = None) -> list[float]:
         """Seconds of each piece of enqueued work, between two events, launched from a queue; see Stopwatch."""
-        return self._stopwatch.time(works, lead=lead, ahead=ahead, together=together)
+        return self._stopwatch.time(works, ahead=ahead)
 
     def chunks(self, group: Callable[[], None]) -> Chunks:
         """What enqueues this work over and over, in chunks whose ends the card's clock tells."""

@@ -84,10 +84,20 @@ class DeviceCase:
             if place.plan.residency == "hot":
                 self._sweep(self._base + place.base, place.copies * place.stride)
 
+    def restore(self) -> None:
+        """Write the given values into every copy of the tensors that launches update in place."""
+        for name in self.plan.updated:
+            self._memory.write(self.layout.places[name], self._given[name])
+
+    def held(self, rotation: int) -> dict[str, np.ndarray]:
+        """What a rotation's tensors that are updated in place hold now, in storage types."""
+        places = [self.layout.places[name] for name in self.plan.updated]
+        return {place.plan.name: as_tensor(self._memory.read(place, rotation), place.plan) for place in places}
+
     def poison(self) -> None:
         """Fill every copy of outputs and scratch with 0xFF."""
         for place in self.layout.places.values():
-            if place.plan.role != "in":
+            if not place.plan.is_given:
                 self._memory.fill_data(place, POISON_BYTE)
 
     def launch(self, rotation: int = 0, *, only: int | None = None, linked: bool = False, early: bool = False) -> None:
@@ -118,7 +128,7 @@ class DeviceCase:
 
     def outputs(self, rotation: int = 0) -> dict[str, np.ndarray]:
         """The outputs that a rotation wrote, in storage types."""
-        places = [place for place in self.layout.places.values() if place.plan.role == "out"]
+        places = [place for place in self.layout.places.values() if place.plan.is_judged]
         return {place.plan.name: as_tensor(self._memory.read(place, rotation), place.plan) for place in places}
 
     def violations(self, rotations: int = 1) -> tuple[str, ...]:
@@ -128,7 +138,7 @@ class DeviceCase:
             before, after = self._memory.read_guards(place)
             for copy in _damaged(before) | _damaged(after):
                 found += find_damage(name, before[copy], after[copy])
-            if name in self._given:
+            if name in self._given and place.plan.role == "in":
                 copies = min(place.copies, rotations)
                 first = self._base + place.address(0)
                 if copies > 1 and not self._differs(first, place.stride, place.plan.nbytes, copies):

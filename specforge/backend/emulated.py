@@ -68,7 +68,7 @@ class EmulatorRunner:
         except EmulationFault as fault:
             raise KernelFault(fault.kind, f"{_where(fault)}: {fault.message}") from None
         violations = [sentence for place in layout.places.values() for sentence in _check(memory, place, given)]
-        outputs = {buffer.name: tensors[buffer.name].copy() for buffer in plan.buffers if buffer.role == "out"}
+        outputs = {buffer.name: tensors[buffer.name].copy() for buffer in plan.buffers if buffer.is_judged}
         return Execution(outputs, tuple(violations))
 
     def _module(self, binary: str) -> _Module:
@@ -89,7 +89,8 @@ class EmulatorRunner:
 def _watched(memory: Bytes, place: Place) -> Buffer:
     plan = place.plan
     address = memory.ctypes.data + place.address(0)
-    return Buffer(plan.name, address, plan.nbytes, plan.element.size, plan.role != "in", place.lead, place.trail)
+    writable, set_before = plan.role != "in", plan.is_given
+    return Buffer(plan.name, address, plan.nbytes, plan.element.size, writable, place.lead, place.trail, set_before)
 
 
 def _where(fault: EmulationFault) -> str:
@@ -148,6 +149,6 @@ def _check(memory: Bytes, place: Place, given: Mapping[str, Bytes]) -> list[str]
     start = place.address(0)
     end = start + place.plan.nbytes
     found = find_damage(place.plan.name, memory[place.base : start], memory[end : place.base + place.stride])
-    if place.plan.name in given:
+    if place.plan.role == "in":
         found += find_change(place.plan, given[place.plan.name], memory[start:end])
     return found

@@ -23,8 +23,19 @@ _DEPENDENT = b"""
   ret;
 }
 """
+# Of a grid of one row or several: the first vector of this thread, %d8, and the step to its next, %d9.
+_STRIDE = b"""
+  mov.u32 %r0, %ctaid.x;
+  mov.u32 %r1, %ntid.x;
+  mov.u32 %r2, %tid.x;
+  mov.u32 %r3, %nctaid.x;
+  cvt.u64.u32 %d8, %r2;
+  mad.wide.u32 %d8, %r0, %r1, %d8;
+  mul.wide.u32 %d9, %r3, %r1;
+"""
 # Reads `count` vectors of 16 bytes from `start` on. The store, which hardly ever happens, keeps the loads.
-_SWEEP = b"""
+_SWEEP = (
+    b"""
 .version 7.0
 .target sm_75
 .address_size 64
@@ -36,25 +47,21 @@ _SWEEP = b"""
   ld.param.u64 %d0, [start];
   ld.param.u64 %d1, [count];
   ld.param.u64 %d2, [sink];
-  mov.u32 %r0, %ctaid.x;
-  mov.u32 %r1, %ntid.x;
-  mov.u32 %r2, %tid.x;
-  mov.u32 %r3, %nctaid.x;
   mov.u32 %r4, 0;
-  cvt.u64.u32 %d3, %r2;
-  mad.wide.u32 %d3, %r0, %r1, %d3;
-  mul.wide.u32 %d4, %r3, %r1;
+"""
+    + _STRIDE
+    + b"""
 more:
-  setp.ge.u64 %p0, %d3, %d1;
+  setp.ge.u64 %p0, %d8, %d1;
   @%p0 bra done;
-  shl.b64 %d5, %d3, 4;
+  shl.b64 %d5, %d8, 4;
   add.u64 %d5, %d0, %d5;
   ld.global.v4.u32 {%r5, %r6, %r7, %r8}, [%d5];
   xor.b32 %r5, %r5, %r6;
   xor.b32 %r7, %r7, %r8;
   xor.b32 %r5, %r5, %r7;
   add.u32 %r4, %r4, %r5;
-  add.u64 %d3, %d3, %d4;
+  add.u64 %d8, %d8, %d9;
   bra more;
 done:
   setp.ne.u32 %p1, %r4, 0x5EEDF00D;
@@ -63,8 +70,10 @@ done:
   ret;
 }
 """
+)
 # Compares copies 1.. of `count` vectors of 16 bytes, `stride` bytes apart, with copy 0: one row of blocks each.
-_DIFFERS = b"""
+_DIFFERS = (
+    b"""
 .version 7.0
 .target sm_75
 .address_size 64
@@ -77,24 +86,20 @@ _DIFFERS = b"""
   ld.param.u64 %d1, [stride];
   ld.param.u64 %d2, [count];
   ld.param.u64 %d3, [flag];
-  mov.u32 %r0, %ctaid.x;
-  mov.u32 %r1, %ntid.x;
-  mov.u32 %r2, %tid.x;
-  mov.u32 %r3, %nctaid.x;
   mov.u32 %r4, %ctaid.y;
   add.u32 %r4, %r4, 1;
   cvt.u64.u32 %d4, %r4;
   mad.lo.u64 %d5, %d4, %d1, %d0;
-  cvt.u64.u32 %d6, %r2;
-  mad.wide.u32 %d6, %r0, %r1, %d6;
-  mul.wide.u32 %d7, %r3, %r1;
+"""
+    + _STRIDE
+    + b"""
 more:
-  setp.ge.u64 %p0, %d6, %d2;
+  setp.ge.u64 %p0, %d8, %d2;
   @%p0 bra done;
-  shl.b64 %d8, %d6, 4;
-  add.u64 %d9, %d0, %d8;
-  add.u64 %d10, %d5, %d8;
-  ld.global.v4.u32 {%r5, %r6, %r7, %r8}, [%d9];
+  shl.b64 %d6, %d8, 4;
+  add.u64 %d7, %d0, %d6;
+  add.u64 %d10, %d5, %d6;
+  ld.global.v4.u32 {%r5, %r6, %r7, %r8}, [%d7];
   ld.global.v4.u32 {%r9, %r10, %r11, %r12}, [%d10];
   xor.b32 %r5, %r5, %r9;
   xor.b32 %r6, %r6, %r10;
@@ -105,12 +110,13 @@ more:
   or.b32 %r5, %r5, %r7;
   setp.ne.u32 %p1, %r5, 0;
   @%p1 st.global.u32 [%d3], %r5;
-  add.u64 %d6, %d6, %d7;
+  add.u64 %d8, %d8, %d9;
   bra more;
 done:
   ret;
 }
 """
+)
 
 
 def starts_early() -> bool:

@@ -129,10 +129,12 @@ class PeerCase(DeviceCase):
         flat = torch.as_tensor(_Bytes(address, buffer.nbytes), device=self._device)
         if flat.data_ptr() != address:
             raise PeerUnusable("this torch copies the memory instead of viewing it")
+        if buffer.element.is_block:
+            return flat.view(buffer.stored_shape)
         return flat.view(getattr(torch, TORCH_TYPES[buffer.dtype])).view(buffer.shape)
 
     def _named(self, returned: Any) -> dict[str, Any]:  # noqa: ANN401 -- whatever somebody's work returns
-        outputs = [buffer.name for buffer in self.plan.buffers if buffer.role == "out"]
+        outputs = [buffer.name for buffer in self.plan.buffers if buffer.is_judged]
         if returned is None:
             return {}
         if isinstance(returned, self._torch.Tensor) and len(outputs) == 1:

@@ -34,37 +34,26 @@ class Stopwatch:
         self._gate.value = 0
         self._gate_on_card = checked(driver.cuMemHostGetDevicePointer(host, 0), "mapping the gate's memory")
 
-    def time(
-        self,
-        works: Sequence[Callable[[], None]],
-        *,
-        lead: Callable[[], None] | None = None,
-        ahead: Callable[[int], None] | None = None,
-        together: int | None = None,
-    ) -> list[float]:
+    def time(self, works: Sequence[Callable[[], None]], *, ahead: Callable[[int], None] | None = None) -> list[float]:
         """Seconds each piece took; a piece only enqueues, and has run before, so that nothing is loaded while held.
 
-        `together` pieces at a time wait in the queue, all where it is None; a piece that fills much of the queue, as a
-        graph does, waits alone, and is enqueued while the one before it runs. `lead` runs untimed ahead of every such
-        group and takes the start of an idle card on itself, `ahead(n)` untimed ahead of piece n.
+        `ahead(n)` enqueues what runs untimed ahead of piece n. Then the stream is held until the piece is in the queue,
+        and the host keeps still until it has run: what it hands to the card meanwhile comes between the piece's own
+        commands. Of 20 us between two events on an H100, more work in the queue made 6 to 70 of 100 samples, by chance
+        of the process, 0.7 us longer; without, none.
         """
-        together = together or max(1, len(works))
         with driver_calls("timing launches"):
             while len(self._events) < len(works):
                 self._events.append((self._event(), self._event()))
             with self._watched():
-                for first in range(0, len(works), together):
+                for number, ((start, end), work) in enumerate(zip(self._events, works, strict=False)):
+                    if ahead is not None:
+                        ahead(number)
                     with self._held():
-                        if lead is not None:
-                            lead()
-                        for number in range(first, min(first + together, len(works))):
-                            start, end = self._events[number]
-                            if ahead is not None:
-                                ahead(number)
-                            self._stream.record(start)
-                            works[number]()
-                            self._stream.record(end)
-            checked(driver.cuStreamSynchronize(self._stream.handle), "waiting for timed launches")
+                        self._stream.record(start)
+                        work()
+                        self._stream.record(end)
+                    checked(driver.cuStreamSynchronize(self._stream.handle), "waiting for timed launches")
             return [(end - start) * 1e-3 for start, end in self._events[: len(works)]]
 
     def _event(self) -> Any:  # noqa: ANN401 -- cuda.core's Event

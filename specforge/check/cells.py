@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from specforge.backend.telemetry import Telemetry
 from specforge.check.measurement import Measured
 from specforge.measure.cell import Cell
-from specforge.measure.estimate import Estimate
 from specforge.measure.measurement import Measurement
 from specforge.measure.peer import PeerCell
 from specforge.measure.series import MODES, Series
+from specforge.record.entry import Entry
 from specforge.record.measured import (
     BatchEntry,
     EstimateEntry,
@@ -25,6 +25,7 @@ from specforge.record.measured import (
 )
 from specforge.record.model import MetricEntry, PeerEntry
 
+Recorded = TypeVar("Recorded", bound=Entry)
 DIGITS = 7
 """Significant digits of a sample: finer than any event's resolution, and a third of the characters."""
 
@@ -36,7 +37,7 @@ def measurement_entry(cell: Cell, overhead: float) -> MeasurementEntry | None:
     found = {mode: cell.estimate(mode) for mode in cell.modes} | {"energy": cell.energy}
     return MeasurementEntry(
         rounds=[_round(one) for one in cell.rounds],
-        estimates={name: _estimate(one) for name, one in found.items() if one is not None},
+        estimates={name: _entry(EstimateEntry, one) for name, one in found.items() if one is not None},
         telling=list(cell.telling(overhead)),
     )
 
@@ -96,19 +97,13 @@ def session_entry(measured: Measured) -> SessionEntry | None:
 
 
 def _round(one: Measurement) -> RoundEntry:
-    return RoundEntry(
-        card=one.card,
-        uuid=one.uuid,
-        binary_sha256=one.binary_sha256,
-        cold=one.cold,
-        copies=one.copies,
-        cold_bytes=one.cold_bytes,
-        rotated_bytes=one.rotated_bytes,
+    return _entry(
+        RoundEntry,
+        one,
         series={mode: _series(series) for mode, series in one.series.items()},
         launches={entry: _series(series, told=False) for entry, series in one.launches.items()},
         energy=None if one.energy is None else plain(dataclasses.asdict(one.energy)),
         telemetry=None if one.telemetry is None else plain(dataclasses.asdict(one.telemetry)),
-        refusal=one.refusal,
         notes=list(one.notes),
         seconds=round(one.seconds, 3),
     )
@@ -116,11 +111,10 @@ def _round(one: Measurement) -> RoundEntry:
 
 def _series(series: Series, *, told: bool = True) -> SeriesEntry:
     """A series; without what the card said after each batch unless `told`."""
-    stop = series.stop
-    return SeriesEntry(
-        groups=series.groups,
-        warmup=series.warmup,
-        stop=StopEntry(reason=stop.reason, precision=stop.precision, asked=stop.asked),
+    return _entry(
+        SeriesEntry,
+        series,
+        stop=_entry(StopEntry, series.stop),
         batches=[
             BatchEntry(
                 samples=[rounded(sample) for sample in batch.samples],
@@ -146,15 +140,9 @@ def _readings(cell: Cell) -> Iterable[Telemetry]:
         yield from (batch.telemetry for series in one.series.values() for batch in series.batches)
 
 
-def _estimate(found: Estimate) -> EstimateEntry:
-    return EstimateEntry(
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        within=found.within,
-        between=found.between,
-        processes=found.processes,
-    )
+def _entry(kind: type[Recorded], source: object, **other: object) -> Recorded:
+    """An entry whose fields are the source's of the same name, but for those given."""
+    return kind(**{name: getattr(source, name) for name in kind.model_fields if name not in other}, **other)
 
 
 def ratio_entry(value: float) -> float | Literal["inf"]:

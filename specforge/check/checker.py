@@ -114,7 +114,7 @@ def _sizes(kernel: Kernel, case: Plan, axis: str, bench: Bench, limit: float) ->
         if not all(constraint.that.truth(parameters) for constraint in file.constraints):
             return None
         shape = plan(kernel, parameters, resolve_tunables(kernel, parameters, bench.device))
-        small = sum(buffer.nbytes for buffer in shape.buffers if buffer.role == "in") <= LARGEST
+        small = sum(buffer.nbytes for buffer in shape.buffers if buffer.is_given) <= LARGEST
         return shape if small else None
 
     start = size = min(high, 1024)

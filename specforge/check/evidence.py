@@ -20,7 +20,7 @@ from specforge.kernel.build import Binary
 from specforge.kernel.occupancy import occupancy
 from specforge.measure.cell import Cell
 from specforge.measure.peer import PeerCell
-from specforge.spec.geometry import Plan
+from specforge.spec.geometry import Plan, is_specialised
 from specforge.spec.load import Benchmark, Spec
 from specforge.spec.metrics import METRICS
 from specforge.spec.sweep import Case
@@ -67,11 +67,14 @@ def gather(scope: Scope, benchmark: Benchmark, case: Case) -> Evidence:
     """Everything known about one case."""
     findings = scope.findings
     if case.kernel is None:
-        covered = sum(part.benchmark is not None for part in benchmark.parts)
+        covered = len(benchmark.covered)
         reason = f"{covered} of {len(benchmark.parts)} kernels of the step exist; the whole cannot be timed yet"
         return Evidence(case.id, missing={"*": reason})
     values: dict[str, Value] = {}
     missing: dict[str, str] = {}
+    fast = is_specialised(case.kernel, case.parameters)
+    if fast is not None:
+        values["specialised"] = Value(int(fast))
     if findings.binaries:
         values |= _static(scope, case)
     report = findings.verification.reports.get(case.kernel.identity)
@@ -240,4 +243,5 @@ def _missing(scope: Scope, case: Case) -> Mapping[str, str]:
     else:
         reason = "no time was obtained"
     timed = (metric for metric in METRICS.values() if metric.stage == "measure")
-    return found | {metric.name: "no target names a peer" if metric.peer else reason for metric in timed}
+    no_peer = "no target names a peer, or it was not measured"
+    return found | {metric.name: no_peer if metric.peer else reason for metric in timed}

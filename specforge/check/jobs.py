@@ -41,7 +41,7 @@ class Job:
         """Seconds after which a process that gives no answer hangs: each mode may settle anew, and inputs are drawn."""
         rule, plan = self.task.rule, self.task.plan
         modes = len(self.task.modes) + (len(plan.launches) > 1)
-        drawn = sum(buffer.nbytes for buffer in plan.buffers if buffer.role == "in") / DRAWN
+        drawn = sum(buffer.nbytes for buffer in plan.buffers if buffer.is_given) / DRAWN
         return START_SECONDS + 3 * modes * (rule.seconds + rule.warmup_seconds + 1) + 3 * self.task.energy + drawn
 
 

@@ -23,7 +23,7 @@ from specforge.measure.floors import measure_floors
 from specforge.measure.measurement import Measurement
 from specforge.measure.peer import PeerCell
 from specforge.measure.session import Session
-from specforge.verify.session import describe_crash
+from specforge.verify.crash import describe_crash
 
 FLOOR_SECONDS = 60.0
 
@@ -108,7 +108,7 @@ class _Course:
                 with Worker(self._choice.runner) as guest:  # starts where there is a peer to measure
                     for job in self._jobs:
                         if job.peers and self._due(job, number, after=True) and (job.case, number) not in journal.peers:
-                            card.wait_for_others(self._context)
+                            greet(guest, card, self._context)
                             task = replace(job.task, answers=answers)
                             journal.add_peers(job.case, number, measure_round(guest, task, job.peers))
 

@@ -7,33 +7,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from specforge.backend.emulator.sanitize import Sanitize
+from specforge.check.profile import PROFILES, Profile
 from specforge.diagnostics import fail, suggest
 from specforge.measure.compare import TOLERANCE
 from specforge.spec.interface import Kernel
 from specforge.spec.kernel import ProfileFigures, ProfileName
 from specforge.spec.load import Benchmark, Spec
 from specforge.spec.metrics import STAGES, Stage
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """How much verifying one kernel may take."""
-
-    name: ProfileName
-    examples: int
-    """Fuzzing examples."""
-    seconds: float
-    """Wall budget; an example under way ends within `verify.session.GRACE` after it."""
-    shrink_seconds: float
-    """How long a failure may be made smaller, within that budget."""
-
-
-PROFILES: dict[ProfileName, Profile] = {
-    "quick": Profile("quick", 50, 30.0, 5.0),
-    "ci": Profile("ci", 200, 120.0, 10.0),
-    "deep": Profile("deep", 5000, 1800.0, 60.0),
-}
-"""What a profile means for a kernel that says nothing else in kernel.yaml."""
 
 
 @dataclass(frozen=True, slots=True)

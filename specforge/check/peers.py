@@ -17,7 +17,7 @@ from specforge.spec.load import Benchmark
 from specforge.spec.metrics import METRICS
 from specforge.spec.peers import DeclaredPeer, declared_peers
 from specforge.spec.target import value_key
-from specforge.verify.session import describe_crash
+from specforge.verify.crash import describe_crash
 
 SECONDS = 300.0
 """The longest that one peer may take in one process, compiling it included."""

@@ -13,7 +13,8 @@ from specforge.check.evidence import Findings
 from specforge.check.held_out import digest_of
 from specforge.check.jobs import timing_of
 from specforge.check.judged import judgement_entry, target_entry
-from specforge.check.options import PROFILES, Options
+from specforge.check.options import Options
+from specforge.check.profile import PROFILES
 from specforge.check.variants import Variant, variant_of
 from specforge.judge.verdict import Evidence, Judgement, Status
 from specforge.kernel.build import Binary
@@ -163,7 +164,7 @@ def _benchmark(benchmark: Benchmark) -> BenchmarkEntry:
         targeted=benchmark.targeted(),
         excluded={excluded.id: excluded.reason for excluded in benchmark.excluded},
         parts=[part.name for part in benchmark.parts],
-        covered_parts=[part.name for part in benchmark.parts if part.benchmark is not None],
+        covered_parts=list(benchmark.covered),
     )
 
 

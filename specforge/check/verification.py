@@ -14,9 +14,10 @@ from specforge.check import held_out
 from specforge.check.backends import Choice, live_architecture
 from specforge.check.checker import Bench, examine
 from specforge.check.context import Context
-from specforge.check.options import Options, Profile
+from specforge.check.options import Options
 from specforge.check.plans import executed_plans
 from specforge.check.prepare import build_hosts, build_variants, render_all
+from specforge.check.profile import Profile
 from specforge.check.variants import Variant, variant_of
 from specforge.diagnostics import fail
 from specforge.expressions import Scalar

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from specforge.check.profile import PROFILES
 from specforge.cli import options as shared
 
 
@@ -57,11 +58,12 @@ from specforge.cli import options as shared
 )
 @click.option(
     "--profile",
-    type=click.Choice(("quick", "ci", "deep")),
+    type=click.Choice(tuple(PROFILES)),
     default="ci",
     show_default=True,
-    help="Examples and seconds for each kernel: quick 50 in 30 s, ci 200 in 120 s, deep 5000 in 30 min; "
-    "kernel.yaml may say otherwise.",
+    help="Examples and wall budget for each kernel: "
+    + ", ".join(f"{one.name} {one.examples} in {one.seconds:g} s" for one in PROFILES.values())
+    + "; kernel.yaml may say otherwise.",
 )
 @click.option(
     "--held-out-seed",

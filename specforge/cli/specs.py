@@ -101,7 +101,7 @@ def doctor(*, restore_clocks: bool) -> int:
     "kind",
     required=False,
     metavar="[KIND]",
-    type=click.Choice(("spec", "workload", "device", "model", "kernel", "record")),
+    type=click.Choice(("spec", "workload", "device", "model", "kernel", "tuning", "record")),
 )
 @click.option("--write", type=click.Path(path_type=Path, file_okay=False), help="Write all schemas into this folder.")
 def schema(kind: str | None, write: Path | None) -> int:

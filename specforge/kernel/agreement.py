@@ -107,8 +107,8 @@ def _tensor_problem(buffer: BufferPlan, argument: Argument) -> str | None:
         return (
             f"its elements are {buffer.dtype}: `{const}{element}*` is due, not a pointer to {argument.ctype or 'void'}"
         )
-    if math.prod(buffer.shape) % widths[argument.ctype]:
-        return f"its {math.prod(buffer.shape)} elements are no whole number of {argument.ctype}"
+    if math.prod(buffer.stored_shape) % widths[argument.ctype]:
+        return f"its {math.prod(buffer.stored_shape)} elements are no whole number of {argument.ctype}"
     if buffer.role == "in" and not argument.const:
         return f"an input is not written: `const {argument.ctype}*` is due"
     return None
@@ -140,6 +140,14 @@ def _check_use(kernel: Kernel, rendered: Rendered, plan: Plan, entries: dict[str
         if not uses:
             where = kernel.document.at(("tensors", buffer.name), key=True)
             yield Diagnostic("SF504", f"no launch gets tensor {buffer.name!r}", where, None, "pass it, or remove it")
+        elif buffer.role == "inout":
+            arguments = [
+                entries[launch.entry].arguments[place:][:1] for launch, place in uses if launch.entry in entries
+            ]
+            taken = [argument for found in arguments for argument in found]
+            if taken and all(argument.const for argument in taken):
+                message = f"{buffer.name!r} is updated in place, and const in every launch that gets it"
+                yield Diagnostic("SF504", message, rendered.position(taken[0].offset), taken[0].text, "drop the const")
         elif buffer.role != "in":
             launch, place = uses[0]
             entry = entries.get(launch.entry)

@@ -16,12 +16,14 @@ A kernel folder may have a `peers.py` (kernel.yaml: `peers: peers.py`):
         "torch_half": Peer(make_half, tolerance_times=8, reason="accumulates in f16", packages=("torch", "triton")),
     }
 
-A maker gets `tensors` (every input and output by name: views of the device memory, in the kernel's shapes and
-types), `parameters` (the case's scalars) and `stream` (a torch stream, current during the call). It is called once for
-each cold copy of the tensors and returns a callable without arguments that enqueues the work in that stream, and
-neither waits for the card nor changes an input. The callable writes the outputs it was given and returns None, or it
-returns tensors of its own (a dict by output, or the one tensor of the one output), which are compared instead: no
-copy is charged. A maker that raises, ImportError and RuntimeError above all, makes its peer absent, with the reason.
+A maker gets `tensors` (every input and output by name: views of the device memory, in the kernel's shapes and types;
+blocks such as q4_k as uint8, bytes along the last axis), `parameters` (the case's scalars) and `stream` (a torch
+stream, current during the call). It is called once for each cold copy of the tensors and returns a callable without
+arguments that enqueues the work in that stream, and neither waits for the card nor changes an input. The callable
+writes the outputs it was given and returns None, or it returns tensors of its own (a dict by output, or the one tensor
+of the one output), which are compared instead: no copy is charged. A tensor of role inout is both: it may be updated
+in place, and is as drawn again whenever the peer is checked. A maker that raises, ImportError and RuntimeError above
+all, makes its peer absent, with the reason.
 """
 
 from __future__ import annotations

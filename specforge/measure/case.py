@@ -97,9 +97,10 @@ def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
     want = freshen(case, task, inputs) or want
     with CardWatch(runner.uuid, before=runner.processes_before) as watch:
         timer = Timer(runner, case, residency, watch)
-        course = Course(case, timer, watch, task.rule, inputs=inputs if overlaps else {}, want=want)
+        kept = inputs if overlaps or plan.updated else {}  # the reference is asked again
+        course = Course(case, timer, watch, task.rule, inputs=kept, want=want)
         seen = replace(seen, telemetry=course.start)
-        del inputs
+        del inputs, kept
         for mode in task.modes:
             if mode == "isolated":
                 course.isolated()
@@ -122,7 +123,7 @@ def freshen(case: DeviceCase, task: MeasureTask, inputs: dict[str, Array]) -> di
 
     None where there are none, or where they are too large to be drawn again.
     """
-    fresh = [buffer.name for buffer in task.plan.buffers if buffer.role == "in" and buffer.residency == "hot"]
+    fresh = [buffer.name for buffer in task.plan.buffers if buffer.is_given and buffer.residency == "hot"]
     if not fresh or sum(inputs[name].nbytes for name in fresh) > FRESH_BYTES:
         return None
     changed = draw_inputs(task.plan, replace(task.example, seed=task.example.seed + _FRESH), fresh)

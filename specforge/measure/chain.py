@@ -42,7 +42,7 @@ class Chain:
         self._errors: tuple[OutputError, ...] = ()
         count = graph.groups.count
         self._last = count - 1
-        copies = {name: place.copies for name, place in case.layout.places.items() if place.plan.role == "out"}
+        copies = {name: place.copies for name, place in case.layout.places.items() if place.plan.is_judged}
         first = max(0, count - min(copies[name] for name in case.plan.chain.values()))
         self._first_whole = count <= min(copies.values())
         turns = np.linspace(first, self._last, min(MOST_LINKS, count - first)).round().astype(int).tolist()
@@ -103,8 +103,10 @@ class Chain:
         given = dict(self._inputs)
         if last > 0:
             given |= {name: self._want[last - 1][source] for name, source in chain.items()}
-        for name in chain:
-            if not np.isfinite(given[name].astype(np.float64)).all():
+        if self._case.plan.updated:
+            given |= self._timer.ahead_of_last(last + 1, linked=True)
+        for name in (*chain, *self._case.plan.updated):
+            if not in_range(given[name]):
                 raise NoChain(f"not overlapped: after {last} links of the chain {name!r} is no longer finite")
         return self._judged(last, call_reference(self._case.plan, given), what)
 
@@ -115,6 +117,11 @@ class Chain:
             return ExampleResult("wrong", f"{what} of the chain: {'; '.join(map(str, wrong))}", errors)
         self._errors = errors
         return ExampleResult("ok", None, errors)
+
+
+def in_range(array: Array) -> bool:
+    """Whether every element is a number that a reference can be given."""
+    return bool(np.isfinite(array.astype(np.float64)).all())
 
 
 def _difference(one: Links, other: Links) -> str | None:

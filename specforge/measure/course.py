@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from specforge.backend.energy import Energy, measure_energy
-from specforge.measure.chain import Chain, NoChain
+from specforge.measure.chain import Chain, NoChain, in_range
 from specforge.measure.series import Batch, Mode, Series
 from specforge.measure.stopping import StopRule
 from specforge.measure.throttle import collect_steadily
 from specforge.measure.timer import Graph, Timer
 from specforge.verify.compare import judge
 from specforge.verify.example import ExampleResult
+from specforge.verify.reference import call_reference
 
 if TYPE_CHECKING:
     from specforge.backend.device_case import DeviceCase
@@ -39,11 +40,15 @@ class Course:
     ) -> None:
         self._case, self._timer, self._watch, self._rule = case, timer, watch, rule
         self._inputs, self._want = inputs, want
+        self._updated = case.plan.updated
         self.start = watch.read()  # one for all modes: who comes to the card in one is a stranger in the next
         self.series: dict[Mode, Series] = {}
         self.launches: dict[str, Series] = {}
         self.energy: Energy | None = None
         self.notes: list[str] = []
+        if self._updated:
+            names = ", ".join(self._updated)
+            self.notes.append(f"updated in place, and restored for each check after timing: {names}")
         self.after: ExampleResult | None = None
         """The first check that failed; where none did, the one with the largest error."""
         self.displaced = True
@@ -51,6 +56,8 @@ class Course:
     def isolated(self) -> None:
         """One group between two events and, of several launches, each between two of its own."""
         self.series["isolated"] = self._collect("isolated", 1, self._timer.isolated)
+        if self._updated:
+            self._timer.alone(self._timer.last)
         self._check("isolated", judged(self._case, self._want, self._timer.last))
         planned = self._case.plan.launches
         if len(planned) > 1:
@@ -67,7 +74,13 @@ class Course:
         """Groups in a graph, one after the other; `energy`: seconds of work to count joules over as well."""
         with self._timer.graph() as graph:
             self._graph("amortised", graph)
-            self._check("amortised", judged(self._case, self._want, self._timer.last))
+            try:
+                want = self._after(graph) if self._updated else self._want
+            except NoChain as reason:
+                self.series.pop("amortised")
+                self.notes.append(str(reason))
+                return
+            self._check("amortised", judged(self._case, want, self._timer.last))
             if energy:
                 self._count_energy(graph, energy)
 
@@ -80,11 +93,27 @@ class Course:
                 self.notes += chain.notes
                 if found.passed:
                     self._graph("overlapped", graph)
+                    if self._updated:
+                        self._timer.once(graph.replay)
                     found = chain.compare()
             except NoChain as reason:
                 self.notes.append(str(reason))
                 return
             self._check("overlapped", found)
+
+    def _after(self, graph: Graph) -> dict[str, Array]:
+        """Replay once over what is updated in place as given, and say what its last launch group must leave then.
+
+        A graph may use a copy several times, and what the last use of one finds there is what the kernel left before:
+        taken from the same launches, one by one.
+        """
+        count = graph.groups.count
+        found = self._timer.ahead_of_last(count)
+        self._timer.once(graph.replay)
+        for name, array in found.items():
+            if not in_range(array):
+                raise NoChain(f"not amortised: after {count - 1} launches in a row {name!r} is no longer finite")
+        return call_reference(self._case.plan, self._inputs | found)
 
     def _graph(self, mode: Mode, graph: Graph) -> None:
         self.displaced &= graph.groups.displaces(self._timer.residency)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from statistics import median
 
-from specforge.backend.cuda import HELD, CudaRunner
+from specforge.backend.cuda import CudaRunner
 from specforge.backend.runner import Runner
 from specforge.measure.series import Mode
 
@@ -29,14 +29,12 @@ def measure_floors(runner: Runner, payload: None = None) -> Floors:
     if not isinstance(runner, CudaRunner):
         raise TypeError(f"{runner.name} measures nothing: its times are not a kernel's")
     runner.launch_empty()
-    null: dict[Mode, float] = {
-        "isolated": median(runner.time([runner.launch_empty] * SAMPLES, lead=runner.launch_empty, together=HELD // 3))
-    }
+    null: dict[Mode, float] = {"isolated": median(runner.time([runner.launch_empty] * SAMPLES))}
     null["amortised"] = _in_graph(runner, early=False)
     if runner.overlaps:
         runner.launch_empty(early=True)
         null["overlapped"] = _in_graph(runner, early=True)
-    return Floors(median(runner.time([_nothing] * SAMPLES, lead=runner.launch_empty, together=HELD // 3)), null)
+    return Floors(median(runner.time([_nothing] * SAMPLES)), null)
 
 
 def _in_graph(runner: CudaRunner, *, early: bool) -> float:
@@ -45,8 +43,8 @@ def _in_graph(runner: CudaRunner, *, early: bool) -> float:
             runner.launch_empty(early=early and number > 0)
 
     with runner.captured(enqueue) as replay:
-        runner.time([replay], together=1)
-        return median(runner.time([replay] * SAMPLES, together=1)) / NODES
+        runner.time([replay])
+        return median(runner.time([replay] * SAMPLES)) / NODES
 
 
 def _nothing() -> None:

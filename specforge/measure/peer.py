@@ -148,7 +148,7 @@ def _measure(runner: CudaRunner, task: PeerTask, seen: PeerMeasurement) -> PeerM
         if not before.passed:
             return replace(seen, absent=_wrong(before))
         want = freshen(case, kernel, inputs) or want
-        return _timed(runner, case, residency=residency, kernel=kernel, want=want, seen=seen)
+        return _timed(runner, case, residency=residency, kernel=kernel, inputs=inputs, want=want, seen=seen)
     finally:
         case.release()
 
@@ -156,6 +156,8 @@ def _measure(runner: CudaRunner, task: PeerTask, seen: PeerMeasurement) -> PeerM
 def _check(case: PeerCase, want: dict[str, Array], rotations: int) -> ExampleResult:
     """One run over poisoned outputs against the reference; memory that is not the peer's to write is unchanged."""
     case.poison()
+    if case.plan.updated:
+        case.restore()  # its maker may have run it
     case.launch()
     case.wait()
     return undamaged(case, rotations, judged(case, want, 0))
@@ -167,6 +169,7 @@ def _timed(
     *,
     residency: Residency,
     kernel: MeasureTask,
+    inputs: dict[str, Array],
     want: dict[str, Array],
     seen: PeerMeasurement,
 ) -> PeerMeasurement:
@@ -176,7 +179,7 @@ def _timed(
         timer = Timer(runner, case, residency, watch)
         operations = 0 if uncapturable else len(case.plan.launches)
         case.plan = replace(case.plan, launches=case.plan.launches[:1])  # one whole: its parts are nobody's to time
-        course = Course(case, timer, watch, kernel.rule, inputs={}, want=want)
+        course = Course(case, timer, watch, kernel.rule, inputs=inputs if case.plan.updated else {}, want=want)
         if "isolated" in kernel.modes:
             course.isolated()
         if "amortised" in kernel.modes and uncapturable is None:

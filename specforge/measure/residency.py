@@ -37,7 +37,7 @@ class Residency:
     rotations: int
     """Copies of each cold tensor: after so many launch groups the first bytes are used again."""
     cold_bytes: int
-    """One copy of all cold tensors."""
+    """One copy of all cold tensors, of each what a launch group reads."""
     scrub_bytes: int
     """Other memory read before every isolated launch group, outside the timed stretch."""
     total: int
@@ -57,7 +57,7 @@ def plan_residency(plan: Plan, l2_bytes: int, available_bytes: int, *, linked: b
     group's inputs have several copies too, all of which stay in L2.
     """
     cold = [buffer for buffer in plan.buffers if buffer.residency == "cold"]
-    cold_bytes = sum(buffer.nbytes for buffer in cold)
+    cold_bytes = sum(buffer.passing for buffer in cold)
     copies = {buffer.name: 1 for buffer in plan.buffers if buffer.residency == "hot"}
     for name in plan.chain.values() if linked else ():
         if name in copies:

@@ -18,11 +18,12 @@ def cold_read(plan: Plan, mode: Mode = "isolated") -> float:
     """Bytes of a launch group that surely come from memory.
 
     What cold inputs hold, as writes may stay in L2, and at most what the work model says must move, as a kernel may
-    rightly skip parts of an input. A chain's inputs were just written by the group before: not in `overlapped`.
+    rightly skip parts of an input. Not what is updated in place: it may be written alone. A chain's inputs were just
+    written by the group before: not in `overlapped`.
     """
     linked = plan.chain if mode == "overlapped" else {}
     cold = sum(
-        buffer.nbytes
+        buffer.passing
         for buffer in plan.buffers
         if buffer.role == "in" and buffer.residency == "cold" and buffer.name not in linked
     )

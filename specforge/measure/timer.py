@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from specforge.backend.cuda import HELD, QUEUE, CudaRunner
+from specforge.backend.cuda import CudaRunner
 from specforge.measure.groups import Groups, choose_groups
 from specforge.measure.series import Batch
 from specforge.measure.stopping import LEAST
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from specforge.backend.stopwatch import Chunks
     from specforge.backend.telemetry import CardWatch
     from specforge.measure.residency import Residency
+    from specforge.verify.compare import Array
 
 LONGEST_BATCH = 0.05
 """Seconds that a batch lasts, about, with 3 samples at least: the card's state is read only after it."""
 TRIES = 5
 GAP = 3e-6
 """Seconds, about, by which a launch group alone between two events takes longer than one in a graph."""
-BRIEF = 100e-6
-"""Seconds up to which what HELD is for matters; longer groups are enqueued all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,38 +107,46 @@ class Timer:
         return self._runner.chunks(graph.replay)
 
     def once(self, replay: Callable[[], None]) -> None:
-        """One replay over poisoned outputs, not timed."""
-        self._case.poison()
+        """One replay over poisoned outputs, and over what is updated in place as given; not timed."""
+        self._renew()
         replay()
         self._case.wait()
 
+    def alone(self, rotation: int) -> None:
+        """One launch group as `once`, as isolated ones are launched."""
+        self.once(lambda: self._case.launch(rotation))
+
+    def ahead_of_last(self, count: int, *, linked: bool = False) -> dict[str, Array]:
+        """What the last of so many launch groups, one after the other, finds in the tensors that it updates in place.
+
+        That is how a graph of them uses its copies: the last one's may have been updated before.
+        """
+        self._renew()
+        for turn in range(count - 1):
+            self._case.launch(turn, linked=linked and turn > 0)
+        self._case.wait()
+        return self._case.held(count - 1)
+
+    def _renew(self) -> None:
+        self._case.poison()
+        if self._case.plan.updated:
+            self._case.restore()
+
     def _isolated(self, count: int, *, apart: bool = False) -> list[float]:
         case, size = self._case, self._launches if apart else 1
-        each = self._launches + 2 * size + (self.residency.scrub_bytes > 0)
-        count = max(1, min(count, (QUEUE - 2 * len(case.plan.buffers)) // each))
-        together = HELD // each if self.seconds < BRIEF else count  # groups behind one held stream
-        together = max(1, min(together, count))
         only: list[int | None] = list(range(size)) if apart else [None]
-        first = self.last + 1
-        # Ahead of those in one queue comes an untimed one, on the rotation before theirs.
-        turns = [first + number + number // together + 1 for number in range(count)]
+        untimed, *turns = range(self.last + 1, self.last + 2 + count)
         works = [partial(case.launch, turn, only=place) for turn in turns for place in only]
-        leads = iter([first + number + number // together for number in range(0, count, together)])
-
-        def lead() -> None:
-            turn = next(leads)
-            if turn == first:
-                self._settle()
-            case.launch(turn)
 
         def ahead(number: int) -> None:
-            if number % size == 0:
+            if number == 0:
+                self._settle()
+                case.launch(untimed)
+            if self.residency.scrub_bytes and number % size == 0:
                 case.scrub(self.residency.scrub_bytes, turns[number // size])
 
         self._reset()
-        seconds = self._runner.time(
-            works, lead=lead, ahead=ahead if self.residency.scrub_bytes else None, together=together * size
-        )
+        seconds = self._runner.time(works, ahead=ahead)
         self.last = turns[-1]
         return seconds
 
@@ -150,7 +157,7 @@ class Timer:
             if groups.scrub or number == 0:
                 self._settle()
 
-        seconds = self._runner.time([replay] * count, ahead=ahead, together=1)
+        seconds = self._runner.time([replay] * count, ahead=ahead)
         self.last = groups.count - 1
         return [time / groups.count for time in seconds]
 

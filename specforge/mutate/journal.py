@@ -12,6 +12,7 @@ from typing import Any
 
 import specforge
 from specforge.check.verification import EMULATED_STEPS
+from specforge.disk import write_whole
 from specforge.mutate.baseline import examples_of
 from specforge.mutate.build import CHECKED
 from specforge.mutate.outcome import Outcome
@@ -41,11 +42,8 @@ class Journal:
         lines = _read(self.path)
         if lines and lines[0] == self._key:
             self.outcomes = {line["mutant"]: Outcome(**line) for line in lines[1:]}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         whole = [self._key, *(asdict(outcome) for outcome in self.outcomes.values())]
-        unfinished = self.path.with_suffix(".unfinished")
-        unfinished.write_text("".join(f"{json.dumps(line)}\n" for line in whole), encoding="utf-8")
-        unfinished.replace(self.path)
+        write_whole(self.path, "".join(f"{json.dumps(line)}\n" for line in whole))
 
     def add(self, outcome: Outcome) -> None:
         """Note an outcome; from now on it survives whatever happens to this process."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from specforge import __version__
+from specforge.disk import write_whole
 from specforge.mutate.baseline import examples_of
 from specforge.mutate.journal import file_digests
 from specforge.mutate.score import Row, Scored, reasons
@@ -82,8 +82,8 @@ def write_table(found: Sequence[Scored], path: Path) -> None:
     """Store these results beside the others and write the table of all."""
     for scored in found:
         text = json.dumps(stored(scored), indent=1, ensure_ascii=False) + "\n"
-        _write(RESULTS / f"{scored.kernel.identity.replace('/', '_')}.json", text)
-    _write(path, table(RESULTS))
+        write_whole(RESULTS / f"{scored.kernel.identity.replace('/', '_')}.json", text)
+    write_whole(path, table(RESULTS))
 
 
 def table(folder: Path) -> str:
@@ -117,10 +117,3 @@ code differs from the kernel's own and kernel.yaml does not list it. It is kille
 profile fails on the CPU. The score is the share of counting mutants that are killed, and a lower bound: beyond a few
 examples of each variant, survivors are tried without the sanitizer.
 """
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

@@ -36,9 +36,7 @@ class Difference:
 def compare_bits(case: Plan, card: Mapping[str, Array], emulator: Mapping[str, Array]) -> tuple[Difference, ...]:
     """Every output of a case, in order, equal ones included; arrays in storage types."""
     return tuple(
-        _compare(buffer.name, card[buffer.name], emulator[buffer.name])
-        for buffer in case.buffers
-        if buffer.role == "out"
+        _compare(buffer.name, card[buffer.name], emulator[buffer.name]) for buffer in case.buffers if buffer.is_judged
     )
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail
+from specforge.disk import write_whole
 from specforge.record.model import Record
-from specforge.record.store import canonical, read_record, write_whole
+from specforge.record.store import canonical, read_record
 
 ORIGIN = "0" * 64
 """What the first line gives as its previous one."""
@@ -43,7 +44,8 @@ class LedgerLine(BaseModel):
 def append(ledger: Path, record: Record, path: Path) -> LedgerLine:
     """Add a record that stands at `path`, below the ledger's folder.
 
-    Raises SF606 where the chain is broken already, or its last line does not agree with its record.
+    Raises SF606 where the chain is broken already, or its last line does not agree with its record; SF604 where the
+    record stands in it.
     """
     folder = ledger.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,9 @@ def append(ledger: Path, record: Record, path: Path) -> LedgerLine:
             broken += _check_record(ledger, len(chain), chain[-1])
         if broken:
             raise SpecForgeError(*broken)
+        for number, found in enumerate(chain, start=1):
+            if isinstance(found, LedgerLine) and found.path == relative:
+                raise fail("SF604", f"{path} is published already", Position(ledger, number))
         line = LedgerLine(
             sequence=len(lines) + 1,
             previous=_hash(lines[-1]) if lines else ORIGIN,

@@ -22,6 +22,7 @@ Role = Literal[
 PACKAGES = (
     "cuda-bindings",
     "cuda-core",
+    "gguf",
     "hypothesis",
     "jinja2",
     "ml_dtypes",

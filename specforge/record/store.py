@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from specforge.diagnostics import Position, SpecForgeError, fail, shorten
+from specforge.disk import write_whole
 from specforge.record.model import RECORD_VERSION, Record
 from specforge.record.upgrade import upgraded
 
@@ -60,23 +60,9 @@ def write_record(record: Record, path: Path) -> None:
     """Write a sealed record; the file appears whole or not at all. Raises SF605 where it cannot be written."""
     text = to_json(record)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text.encode())
+        write_whole(path, text)
     except OSError as error:
         raise fail("SF605", f"cannot write {path}: {error.strerror or error}") from None
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Put content at a path by an atomic rename; raises OSError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> Record:

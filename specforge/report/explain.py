@@ -183,7 +183,11 @@ def _division(spec: Spec, benchmark: Benchmark, case: Case) -> Iterator[str]:
 
     names = {**spec.names(), **case.parameters}
     bandwidth = float(spec.device.names["device.memory_bandwidth"])
-    sizes = [(part, part.launches.integer(names), part.bytes.number(names)) for part in benchmark.parts]
+    sizes = [
+        (part, part.launches.integer(names) if part.launches else 0, part.bytes.number(names))
+        for part in benchmark.parts
+    ]
+    covered = benchmark.covered
     sizes.sort(key=lambda item: -item[2])
     total = sum(size for _, _, size in sizes)
 
@@ -191,11 +195,13 @@ def _division(spec: Spec, benchmark: Benchmark, case: Case) -> Iterator[str]:
         share = f"{100 * size / total:.1f} %" if total else ""
         return name, launches, format_quantity(size, "B"), format_quantity(size / bandwidth, "s"), share, owner
 
-    rows = [row(part.name, launches, size, part.benchmark or "not covered yet") for part, launches, size in sizes]
+    rows = [
+        row(part.name, launches, size, ", ".join(covered.get(part.name, ())) or "not covered yet")
+        for part, launches, size in sizes
+    ]
     rows.append(row("whole step", sum(launches for _, launches, _ in sizes), total, ""))
-    covered = sum(part.benchmark is not None for part in benchmark.parts)
     limit = f"at most {bandwidth / total:.0f} tok/s from bytes alone" if total else "no bytes move"
-    coverage = f"{covered} of {len(benchmark.parts)} kernels covered"
+    coverage = f"{len(covered)} of {len(benchmark.parts)} kernels covered"
     yield ""
     yield f"{case.id}: {limit} at {format_quantity(bandwidth, 'B/s')}; {coverage}"
     headers = ("part", "launches", "bytes", "least time", "share", "benchmark")

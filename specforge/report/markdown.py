@@ -12,7 +12,7 @@ from specforge.report.closing import closing
 from specforge.report.findings import Finding, failures, place_of
 from specforge.report.measured import session_lines, stories, times
 from specforge.report.peers import HEADS, absences, allowances, peer_rows, versions
-from specforge.report.rows import NONE, Row, cases_line, device_line, ran_on, rows, step_lines
+from specforge.report.rows import NONE, Row, cases_line, device_line, ran_on, rows, step_lines, variant_lines
 from specforge.report.text import fuzz_sentences
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=#?\w+;)")
@@ -38,7 +38,7 @@ def render(record: Record) -> str:
 def _header(record: Record) -> list[str]:
     lines = [f"## {escape(record.spec)}: exit status {record.status}", ""]
     lines.append(f"{escape(device_line(record))}; {escape(ran_on(record))}  ")
-    lines.append(escape("; ".join([cases_line(record), *step_lines(record)])))
+    lines.append(escape("; ".join([cases_line(record), *step_lines(record), *variant_lines(record)])))
     return lines
 
 

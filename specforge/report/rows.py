@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from specforge.judge.verdict import Verdict
-from specforge.record.model import BenchmarkEntry, JudgementEntry, Record, TargetEntry
+from specforge.record.model import BenchmarkEntry, CaseEntry, JudgementEntry, Record, TargetEntry
 from specforge.units import UNITS, format_quantity
 
 SEVERITY: tuple[Verdict, ...] = (
@@ -172,12 +172,28 @@ def cases_line(record: Record) -> str:
 
 
 def step_lines(record: Record) -> list[str]:
-    """For each decode step, how many of its parts have a kernel."""
-    return [
-        f"{len(benchmark.covered_parts)} of {len(benchmark.parts)} kernels of the {benchmark.name} step are covered"
-        for benchmark in record.benchmarks
-        if benchmark.parts
-    ]
+    """For each decode step, how many of its parts have a kernel, and which have none."""
+    found = []
+    for benchmark in record.benchmarks:
+        left = [part for part in benchmark.parts if part not in benchmark.covered_parts]
+        count = f"{len(benchmark.covered_parts)} of {len(benchmark.parts)} kernels of the {benchmark.name} step"
+        found += [f"{count} are covered" + (f", not {', '.join(left)}" if left else "")] if benchmark.parts else []
+    return found
+
+
+def variant_lines(record: Record) -> list[str]:
+    """For each benchmark whose kernel says which cases have a fast variant, how many of its cases hit it."""
+    found = []
+    for benchmark in record.benchmarks:
+        known = [case.metrics["specialised"] for case in record.cases if _says(case, benchmark.name)]
+        if known:
+            fast = sum(metric.value == 1 for metric in known)
+            found.append(f"{fast} of {len(known)} cases of {benchmark.name} hit the fast variant")
+    return found
+
+
+def _says(case: CaseEntry, benchmark: str) -> bool:
+    return case.benchmark == benchmark and "specialised" in case.metrics
 
 
 def ran_on(record: Record) -> str:

@@ -13,7 +13,7 @@ from specforge.report.closing import closing, plural
 from specforge.report.findings import Finding, failures, place_of
 from specforge.report.measured import session_lines, stories, times
 from specforge.report.peers import HEADS, absences, allowances, peer_rows
-from specforge.report.rows import TONES, Row, Tone, cases_line, device_line, ran_on, rows, step_lines
+from specforge.report.rows import TONES, Row, Tone, cases_line, device_line, ran_on, rows, step_lines, variant_lines
 
 SHOWN_FAILURES = 6
 """Blocks below the table; a run with more says how many more, and where they are."""
@@ -54,7 +54,7 @@ def render(record: Record, *, width: int = 100, colour: bool = False) -> str:
 
 def _header(record: Record, width: int) -> list[str]:
     first = f"{record.spec} on {device_line(record)}; {ran_on(record)}"
-    second = "; ".join([cases_line(record), *step_lines(record)])
+    second = "; ".join([cases_line(record), *step_lines(record), *variant_lines(record)])
     return [*_wrap(first, width), *_wrap(second, width)]
 
 

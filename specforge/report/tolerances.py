@@ -27,7 +27,7 @@ _TIMES = {"relative": "|reference|", "conditioned": "magnitude", "absolute": "1"
 
 def tolerance_lines(kernel: Kernel, case: Plan, seed: int = 0) -> Iterator[str]:
     """Every output's tolerance with its numbers for a case whose inputs are drawn; indented by two."""
-    size = sum(buffer.nbytes for buffer in case.buffers if buffer.role == "in")
+    size = sum(buffer.nbytes for buffer in case.buffers if buffer.is_given)
     example = Example(dict(case.parameters), seed=seed)
     drawn = {found.output: found for found in allowances(case, example)} if size <= DRAWN else {}
     for name, bound in kernel.file.tolerance.items():

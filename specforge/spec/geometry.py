@@ -10,9 +10,10 @@ from typing import Literal, TypeVar
 from specforge.diagnostics import Diagnostic, SpecForgeError
 from specforge.dtypes import DTYPES, DType
 from specforge.expressions import Expression, ExpressionError, Scalar
+from specforge.spec.bounds import Bounds, bounds_of
 from specforge.spec.document import Location
 from specforge.spec.interface import Kernel, expression_diagnostic
-from specforge.spec.kernel import ErrorBound
+from specforge.spec.kernel import ErrorBound, Role
 
 T = TypeVar("T")
 
@@ -24,18 +25,37 @@ class BufferPlan:
     name: str
     shape: tuple[int, ...]
     dtype: str
-    role: Literal["in", "out", "scratch"]
+    role: Role
     values: tuple[str, ...]
     residency: Literal["hot", "cold"]
     rows: tuple[int, ...]
     axes: tuple[str, ...] = ()
     """What each axis counts, as kernel.yaml writes its size; empty where nobody says."""
+    ranges: dict[str, Bounds] = field(default_factory=dict)
+    """Bounds of those of `values` that are no distributions."""
+    touched: int | None = None
+    """Bytes of it that one launch group surely reads; None for all of it."""
+
+    @property
+    def passing(self) -> int:
+        """Bytes that surely pass through a cache when a launch group uses it."""
+        return self.nbytes if self.touched is None else min(self.touched, self.nbytes)
 
     def at(self, index: Sequence[int]) -> str:
         """An element's place in words: `out[batch=0, q_heads=3, head_dim=17]`."""
         named = len(self.axes) == len(index)
         parts = [f"{axis}={place}" for axis, place in zip(self.axes, index, strict=True)] if named else map(str, index)
         return f"{self.name}[{', '.join(parts)}]"
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it holds drawn values before a launch: an input, or updated in place."""
+        return self.role in ("in", "inout")
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether what it holds after a launch is compared: an output, or updated in place."""
+        return self.role in ("out", "inout")
 
     @property
     def element(self) -> DType:
@@ -45,7 +65,13 @@ class BufferPlan:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole tensor."""
-        return math.prod(self.shape) * self.element.size
+        return self.element.nbytes(math.prod(self.shape))
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """The shape of the array that holds it: of a block type, bytes along the last axis."""
+        element = self.element
+        return (*self.shape[:-1], element.nbytes(self.shape[-1])) if element.is_block else self.shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +121,11 @@ class Plan:
         """The buffer of that name."""
         return next(buffer for buffer in self.buffers if buffer.name == name)
 
+    @property
+    def updated(self) -> tuple[str, ...]:
+        """Names of the tensors that are updated in place: each launch finds what the one before left there."""
+        return tuple(buffer.name for buffer in self.buffers if buffer.role == "inout")
+
 
 def resolve_tunables(
     kernel: Kernel, parameters: Mapping[str, Scalar], device: Mapping[str, Scalar]
@@ -118,6 +149,12 @@ def resolve_tunables(
     return found
 
 
+def is_specialised(kernel: Kernel, parameters: Mapping[str, Scalar]) -> bool | None:
+    """Whether a case hits the kernel's fast variant; None where kernel.yaml does not say which cases do."""
+    formula = kernel.file.specialised
+    return None if formula is None else _at(kernel, ("specialised",), formula.truth, parameters)
+
+
 def plan(kernel: Kernel, parameters: Mapping[str, Scalar], tunables: Mapping[str, Scalar]) -> Plan:
     """Evaluate shapes, grids, arguments, work and tolerances; raises SF304 at the expression at fault."""
     known = {**parameters, **tunables}
@@ -128,9 +165,19 @@ def plan(kernel: Kernel, parameters: Mapping[str, Scalar], tunables: Mapping[str
             _positive(kernel, ("tensors", name, "shape", axis), size, known) for axis, size in enumerate(tensor.shape)
         )
         dtype = tensor.dtype if tensor.dtype in DTYPES else str(parameters[tensor.dtype])
+        block = DTYPES[dtype].block
+        if shape[-1] % block:
+            message = f"{shape[-1]} elements are no whole number of {dtype}'s blocks of {block} for {_row(parameters)}"
+            where, last = kernel.document.at(("tensors", name, "shape", len(shape) - 1)), tensor.shape[-1].text
+            hint = f"add a constraint that `{last}` is a multiple of {block}"
+            raise SpecForgeError(Diagnostic("SF304", message, where, last, hint))
         rows = tuple(range(len(shape) - 1)) if tensor.rows is None else tuple(tensor.rows)
         axes = tuple("".join(size.text.split()) for size in tensor.shape)
-        buffers.append(BufferPlan(name, shape, dtype, tensor.role, tuple(tensor.values), tensor.residency, rows, axes))
+        ranges = bounds_of(kernel, name, shape=shape, dtype=dtype, known=known, case=_row(parameters))
+        labels = tuple(tensor.labels)
+        touched = tensor.touched
+        size = None if touched is None else _positive(kernel, ("tensors", name, "touched"), touched, known)
+        buffers.append(BufferPlan(name, shape, dtype, tensor.role, labels, tensor.residency, rows, axes, ranges, size))
     launches = tuple(_launch(kernel, index, known) for index in range(len(file.launches)))
     tolerances = {name: _tolerance(kernel, name, known) for name in file.tolerance}
     work = {

@@ -15,8 +15,12 @@ from specforge.roots import include_dirs, is_file, tidy
 from specforge.spec.device import Facts
 from specforge.spec.document import Document, Location, load_document
 from specforge.spec.fields import validate
-from specforge.spec.kernel import ErrorBound, KernelFile, Parameter, Tensor, Tunable
+from specforge.spec.kernel import ErrorBound, KernelFile, Parameter, Tensor, Tunable, ValueRange
 from specforge.spec.peers import check_peers
+from specforge.spec.ranges import check_values, values_at
+
+_SAID_OF_IT = ("equivalent_mutants", "peers", "specialised")
+"""Keys of kernel.yaml that no result depends on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Kernel:
 
     def said_sha256(self) -> str:
         """SHA-256 of what kernel.yaml says, less what no result of the kernel depends on."""
-        said = {key: value for key, value in self.document.data.items() if key not in ("equivalent_mutants", "peers")}
+        said = {key: value for key, value in self.document.data.items() if key not in _SAID_OF_IT}
         return hashlib.sha256(json.dumps(said, default=str, sort_keys=True).encode()).hexdigest()
 
     def compile_names(self) -> tuple[str, ...]:
@@ -60,12 +64,12 @@ class Kernel:
         return (*parameters, *(name for name, declared in self.file.tunables.items() if declared.bind == "compile"))
 
     def outputs(self) -> tuple[str, ...]:
-        """Names of the output tensors, in the file's order."""
-        return tuple(name for name, tensor in self.file.tensors.items() if tensor.role == "out")
+        """Names of the tensors that are judged, those updated in place among them, in the file's order."""
+        return tuple(name for name, tensor in self.file.tensors.items() if tensor.role in ("out", "inout"))
 
     def inputs(self) -> tuple[str, ...]:
-        """Names of the input tensors, in the file's order."""
-        return tuple(name for name, tensor in self.file.tensors.items() if tensor.role == "in")
+        """Names of the tensors that are drawn, those updated in place among them, in the file's order."""
+        return tuple(name for name, tensor in self.file.tensors.items() if tensor.role in ("in", "inout"))
 
 
 def find_kernel(identity: str, roots: tuple[Path, ...], position: Position | None = None) -> Kernel:
@@ -166,13 +170,27 @@ def _check_tensor(kernel: Kernel, name: str, tensor: Tensor) -> Iterator[Diagnos
     if tensor.dtype not in known:
         where, hint = document.at(("tensors", name, "dtype")), suggest(tensor.dtype, known)
         yield Diagnostic("SF204", "neither an element type nor a parameter of type dtype", where, tensor.dtype, hint)
+    elif tensor.role != "in":
+        for dtype in _dtypes(kernel, tensor):
+            if DTYPES[dtype].is_block:
+                where, hint = document.at(("tensors", name, "dtype")), "kernels read blocks and write plain elements"
+                message = f"only a tensor of role in holds {dtype} blocks"
+                yield Diagnostic("SF203", message, where, tensor.dtype, hint)
+    yield from check_values(document, name, tensor, _dtypes(kernel, tensor))
     for index, axis in enumerate(tensor.rows or []):
         if not 0 <= axis < len(tensor.shape):
             where = document.at(("tensors", name, "rows", index))
             yield Diagnostic("SF203", f"the tensor has no axis {axis}", where, str(axis))
-    if tensor.role == "out" and not _is_passed(kernel, name):
+    if tensor.role in ("out", "inout") and not _is_passed(kernel, name):
         where = document.at(("tensors", name), key=True)
         yield Diagnostic("SF504", f"no launch takes the output {name!r}, so nothing can write it", where)
+
+
+def _dtypes(kernel: Kernel, tensor: Tensor) -> list[str]:
+    """The element types that a tensor may have."""
+    declared = kernel.file.parameters.get(tensor.dtype)
+    listed = [tensor.dtype] if declared is None else map(str, declared.domain.listed)
+    return [dtype for dtype in listed if dtype in DTYPES]
 
 
 def _check_chain(kernel: Kernel) -> Iterator[Diagnostic]:
@@ -196,6 +214,10 @@ def _check_chain(kernel: Kernel) -> Iterator[Diagnostic]:
             if given not in names:
                 known = False
                 yield Diagnostic("SF201", f"{given!r} is no {role}", place, given, suggest(given, names))
+            elif file.tensors[given].role == "inout":
+                known = False
+                message = f"{given!r} is updated in place, so it is no link of a chain"
+                yield Diagnostic("SF206", message, place, given, "leave it out: it stays where it is")
         if not known:
             continue
         taker, giver = file.tensors[name], file.tensors[source]
@@ -221,7 +243,8 @@ def _check_tolerances(kernel: Kernel) -> Iterator[Diagnostic]:
     document, file = kernel.document, kernel.file
     outputs = kernel.outputs()
     if not outputs:
-        yield Diagnostic("SF202", "a kernel has at least one tensor of role out", document.at(("tensors",), key=True))
+        message = "a kernel has at least one tensor of role out or inout"
+        yield Diagnostic("SF202", message, document.at(("tensors",), key=True))
     for name in outputs:
         if name not in file.tolerance:
             hint = f"add `{name}: exact` or an error bound"
@@ -236,8 +259,14 @@ def _check_tolerances(kernel: Kernel) -> Iterator[Diagnostic]:
             )
             continue
         dtype = DTYPES.get(file.tensors[name].dtype)
-        if isinstance(bound, ErrorBound) and dtype is not None and not dtype.is_float:
-            yield Diagnostic("SF203", "integer outputs are exact", document.at(here), None, "write `exact`")
+        if isinstance(bound, ErrorBound) and dtype is not None and not dtype.is_float and not _only_conditioned(bound):
+            hint = "write `exact`, or `conditioned` alone: the reference's magnitude is 0 but where rounding may decide"
+            yield Diagnostic("SF203", "integer outputs are exact", document.at(here), None, hint)
+
+
+def _only_conditioned(bound: ErrorBound) -> bool:
+    """Whole numbers that rounding may tip, as a quantised value at a tie: the reference says which."""
+    return bound.relative.text == bound.absolute.text == "0"
 
 
 def _check_reductions(kernel: Kernel) -> Iterator[Diagnostic]:
@@ -304,11 +333,12 @@ def _formulas(kernel: Kernel) -> Iterator[tuple[str, Location, Expression]]:
     file = kernel.file
     for index, constraint in enumerate(file.constraints):
         yield "parameters", ("constraints", index, "that"), constraint.that
+    fast = [file.specialised] if file.specialised is not None else []
+    yield from (("parameters", ("specialised",), formula) for formula in fast)
     for name, tunable in file.tunables.items():
         yield "default", ("tunables", name, "default"), tunable.default
     for name, tensor in file.tensors.items():
-        for axis, size in enumerate(tensor.shape):
-            yield "sizes", ("tensors", name, "shape", axis), size
+        yield from (("sizes", *pair) for pair in _tensor_formulas(kernel, name, tensor))
     for index, launch in enumerate(file.launches):
         for key in ("grid", "block", "args"):
             for place, formula in enumerate(getattr(launch, key)):
@@ -326,6 +356,16 @@ def _formulas(kernel: Kernel) -> Iterator[tuple[str, Location, Expression]]:
         yield "sizes", ("reductions", name, "granule"), reduction.granule
     for index, waiver in enumerate(file.waivers):
         yield "sizes", ("waivers", index, "when"), waiver.when
+
+
+def _tensor_formulas(kernel: Kernel, name: str, tensor: Tensor) -> Iterator[tuple[Location, Expression]]:
+    for axis, size in enumerate(tensor.shape):
+        yield ("tensors", name, "shape", axis), size
+    if tensor.touched is not None:
+        yield ("tensors", name, "touched"), tensor.touched
+    for index, entry in enumerate(tensor.values):
+        if isinstance(entry, ValueRange):
+            yield from zip(values_at(kernel.document, name, index, entry), entry.formulas(), strict=True)
 
 
 def check_names(

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from specforge.expressions import Expression
 from specforge.spec.domain import DomainField
 from specforge.spec.fields import Day, Formula, Name, Section, Text
 
 Binding = Literal["compile", "launch"]
 ProfileName = Literal["quick", "ci", "deep"]
-DTypeName = Literal["f32", "f16", "bf16", "i32", "i8", "u8", "u32", "i64"]
+Role = Literal["in", "out", "inout", "scratch"]
 Distribution = Literal["normal", "wide", "tiny", "ties", "constant", "spiky"]
 
 
 def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str | dict) else value
 
 
 class Parameter(Section):
@@ -49,15 +50,56 @@ class Constraint(Section):
     reason: Text
 
 
+class ValueRange(Section):
+    """Values with bounds that follow from a case, such as ids, lengths or decays: one of the three."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+    between: Annotated[list[Formula], Field(min_length=2, max_length=2)] | None = None
+    """The least and the largest value, both included.
+
+    Whole numbers are uniform; others have a uniform logarithm where the least is above 0, and are uniform where not.
+    """
+    distinct: Formula | None = None
+    """How many whole numbers from 0 upward there are to draw from; along the last axis each occurs once at most."""
+    permutation: Formula | None = None
+    """As `distinct`, and each occurs once at most in the whole tensor."""
+
+    @model_validator(mode="after")
+    def _one(self) -> ValueRange:
+        if sum(part is not None for part in (self.between, self.distinct, self.permutation)) != 1:
+            raise PydanticCustomError("SF203", "one of `between`, `distinct` and `permutation` is due")
+        return self
+
+    @property
+    def kind(self) -> Literal["between", "distinct", "permutation"]:
+        """Which one it is."""
+        return "between" if self.between else "distinct" if self.distinct else "permutation"
+
+    def formulas(self) -> list[Expression]:
+        """Its bounds in order: two of `between`, one of the others."""
+        return self.between or [formula for formula in (self.distinct, self.permutation) if formula]
+
+
 class Tensor(Section):
     """A buffer, described by axis sizes."""
 
     shape: Annotated[list[Formula], Field(min_length=1, max_length=8)]
     dtype: Name
-    """An element type, or a parameter of type dtype."""
-    role: Literal["in", "out", "scratch"]
-    values: Annotated[list[Distribution], BeforeValidator(_listed), Field(min_length=1)] = Field(default=["normal"])
-    """Distributions that inputs are drawn from; the first is the one that is timed."""
+    """An element type, or a parameter of type dtype.
+
+    q4_k, q5_k, q6_k, q8_0 and q5_0 are GGUF's blocks, for role `in`: the shape counts elements, the last axis whole
+    blocks; the kernel takes `const unsigned char*`; the reference gets float64, decoded exactly.
+    """
+    role: Role
+    """`inout` is updated in place, as a cache or a recurrent state: drawn like an input, judged like an output.
+
+    The reference is given what it held and returns what it must hold, untouched elements included.
+    """
+    values: Annotated[list[Distribution | ValueRange], BeforeValidator(_listed), Field(min_length=1)] = Field(
+        default=["normal"]
+    )
+    """What inputs are drawn from, distributions by name or ranges; the first is the one that is timed."""
     residency: Literal["hot", "cold"] = "hot"
     """Whether a decode step finds it in L2 or must fetch it from memory.
 
@@ -65,9 +107,21 @@ class Tensor(Section):
     caches are `cold`: between two uses of a layer's, all other layers' pass through L2. A cold tensor rotates through
     copies that total several times the card's L2.
     """
+    touched: Formula | None = None
+    """Bytes of a cold tensor that one launch group surely reads, where it leaves some out: experts nobody is sent to.
+
+    Only these count towards the several times L2 that pass between two uses. Default: all of it.
+    """
     rows: list[int] | None = None
     """Axes that name a row of an output; errors are judged and reported row by row. Default: all but the last."""
     summary: Text | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """What a row calls each of `values`: the distribution, or the range's kind; `between_2` is the second such."""
+        kinds = [entry if isinstance(entry, str) else entry.kind for entry in self.values]
+        before = [kinds[:place].count(kind) for place, kind in enumerate(kinds)]
+        return [f"{kind}_{many + 1}" if many else kind for kind, many in zip(kinds, before, strict=True)]
 
 
 class Launch(Section):
@@ -192,6 +246,8 @@ class KernelFile(Section):
     The first launch is then `dependent: true` and calls `grid_wait` before it touches what the group ahead does: groups
     overlap, and the metric `overlapped_latency` says how long one takes then.
     """
+    specialised: Formula | None = None
+    """Over parameters: which cases hit a fast variant. A target on the metric `specialised` demands it of a model's."""
     work: Work
     emulation: Emulation
     tolerance: dict[Name, Annotated[Literal["exact"] | ErrorBound, BeforeValidator(_tolerance)]]

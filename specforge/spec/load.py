@@ -27,12 +27,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One kernel-sized part of a decode step; `launches` and `bytes` may use the step's axes and `model.*`."""
+    """One kernel-sized part of a decode step; `launches` and `bytes` may use the step's axes and `model.*`.
+
+    A part that is `fused_with` another has neither launches nor benchmarks of its own.
+    """
 
     name: str
-    launches: Expression
+    launches: Expression | None
     bytes: Expression
-    benchmark: str | None
+    benchmarks: tuple[str, ...]
+    fused_with: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,13 @@ class Benchmark:
     document: Document
     location: Location
     timing: Timing = field(default_factory=Timing)
+
+    @property
+    def covered(self) -> dict[str, tuple[str, ...]]:
+        """The parts that kernels do, by name, and whose they are."""
+        own = {part.name: part.benchmarks for part in self.parts}
+        found = {part.name: own.get(part.fused_with or part.name, ()) for part in self.parts}
+        return {name: benchmarks for name, benchmarks in found.items() if benchmarks}
 
     def targeted(self) -> int:
         """How many cases at least one target holds for."""
@@ -190,11 +201,17 @@ def _benchmark(frame: _Frame) -> Benchmark:
             targets.append(target)
             findings.attempt(check_decidable, target, kernel, timing, document)
     steps = section.step if isinstance(section, StepBenchmark) else []
-    parts = tuple(Part(step.part, step.launches, step.bytes, step.benchmark) for step in steps)
+    parts = tuple(Part(step.part, step.launches, step.bytes, tuple(step.benchmark), step.fused_with) for step in steps)
     known = [{**frame.names, **case.parameters} for case in cases]
     for index, part in enumerate(parts):
         here = (*location, "step", index)
-        findings.attempt(_check_count, part.launches.integer, known, frame.home, (*here, "launches"))
+        if part.launches is not None:
+            findings.attempt(_check_count, part.launches.integer, known, frame.home, (*here, "launches"))
+        others = [other.name for other in parts if other.fused_with is None]
+        if part.fused_with is not None and part.fused_with not in others:
+            where, hint = frame.home.at((*here, "fused_with")), suggest(part.fused_with, others)
+            message = f"no part {part.fused_with!r} of this step with launches of its own"
+            findings.found.append(Diagnostic("SF411", message, where, part.fused_with, hint))
         findings.attempt(_check_count, part.bytes.number, known, frame.home, (*here, "bytes"))
     findings.finish()
     return Benchmark(frame.name, kernel, parts, cases, excluded, tuple(targets), frame.home, location, timing)
@@ -253,7 +270,8 @@ def _check_parts(benchmarks: list[Benchmark], findings: _Findings) -> None:
     names = {benchmark.name for benchmark in benchmarks if benchmark.kernel}
     for benchmark in benchmarks:
         for index, part in enumerate(benchmark.parts):
-            if part.benchmark is not None and part.benchmark not in names:
-                where = benchmark.document.at((*benchmark.location, "step", index, "benchmark"))
-                message, hint = f"no kernel benchmark {part.benchmark!r}", suggest(part.benchmark, names)
-                findings.found.append(Diagnostic("SF411", message, where, part.benchmark, hint))
+            for name in part.benchmarks:
+                if name not in names:
+                    where = benchmark.document.at((*benchmark.location, "step", index, "benchmark"))
+                    message, hint = f"no kernel benchmark {name!r}", suggest(name, names)
+                    findings.found.append(Diagnostic("SF411", message, where, name, hint))

@@ -21,7 +21,10 @@ class Metric:
     unit: str
     better: Literal["lower", "higher"]
     scope: Literal["static", "portable", "device"]
-    """static: from the compiler. portable: a share or ratio that any card can show. device: absolute, of one card."""
+    """static: from the compiler or kernel.yaml. portable: a share or ratio that any card can show.
+
+    device: absolute, of one card.
+    """
     stage: Stage
     """The step that decides it."""
     summary: str
@@ -34,6 +37,14 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
+        Metric(
+            "specialised",
+            "1",
+            "higher",
+            "static",
+            "validate",
+            "Whether a case hits the kernel's fast variant, as kernel.yaml says: 1, or 0 for the slow path.",
+        ),
         Metric("registers", "1", "lower", "static", "build", "Registers per thread, the most of any launch (ptxas)."),
         Metric(
             "spill_bytes",

@@ -112,7 +112,7 @@ def resolve_target(
         if metric.scope != "static":
             raise fail(
                 "SF410",
-                f"{metric.name} is measured; only a compiler's figure can equal a number",
+                f"{metric.name} is measured; only a static figure can equal a number",
                 at_bound,
                 hint="use at_most or at_least",
             )
@@ -141,6 +141,9 @@ def resolve_target(
 def check_decidable(target: Target, kernel: Kernel | None, timing: Timing, document: Document) -> None:
     """Refuse a target that no run could decide, for what the kernel declares or how it is timed; raises SF410."""
     metric, where = target.metric, target.position
+    if kernel is not None and metric.name == "specialised" and kernel.file.specialised is None:
+        hint = f"add `specialised: FORMULA` over its parameters to {kernel.document.path}"
+        raise fail("SF410", f"{kernel.identity} does not say which cases hit a fast variant", where, hint=hint)
     if kernel is None or metric.mode is None:
         return
     if metric.name == "tokens_per_joule" and kernel.file.work.tokens is None:

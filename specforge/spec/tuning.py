@@ -1,8 +1,9 @@
 """Tuning files: the tunables that `specforge tune` found best for the cases of one kernel on one device.
 
 They stand at `tunings/<device>/<family>__<name>.yaml` under the root of the spec (the folder with `kernels/`, else the
-spec's own). A case is tuned by exactly its parameters. Nothing in a file counts once the kernel has changed: its
-kernel.yaml, templates, reference and the headers these reach are named by digest.
+spec's own); where none does, a shipped kernel has the shipped one. A case is tuned by exactly its parameters. Nothing
+in a file counts once the kernel has changed: its kernel.yaml, templates, reference and the headers these reach are
+named by digest.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import Field, StringConstraints
 
 from specforge.diagnostics import Diagnostic, Position, Severity, SpecForgeError, shorten, suggest
 from specforge.expressions import Scalar
-from specforge.roots import is_file, tidy
+from specforge.roots import is_file, shipped, tidy
 from specforge.spec.document import Document, load_document, read_text
 from specforge.spec.fields import Literal_, Name, Section, Text, quantity, validate
 from specforge.spec.geometry import resolve_tunables
@@ -150,8 +151,15 @@ class Tunings:
 
 
 def tuning_path(home: Path, device: str, kernel: str) -> Path:
-    """Where the tuning file of a kernel stands; `home` is what `roots.home` gives for the spec."""
+    """Where `tune` writes the tuning file of a kernel; `home` is what `roots.home` gives for the spec."""
     return home / "tunings" / device / f"{kernel.replace('/', '__')}.yaml"
+
+
+def find_tuning(home: Path, device: str, kernel: Kernel) -> Path | None:
+    """The tuning file that counts: the spec's own, else the shipped one, which is of no use to a kernel that is not."""
+    roots = (home, shipped()) if kernel.folder.absolute().is_relative_to(shipped()) else (home,)
+    paths = (tuning_path(root, device, kernel.identity) for root in roots)
+    return next((path for path in paths if is_file(path)), None)
 
 
 def load_tunings(home: Path, device: str, kernels: Iterable[Kernel]) -> Tunings:
@@ -159,8 +167,8 @@ def load_tunings(home: Path, device: str, kernels: Iterable[Kernel]) -> Tunings:
     tunings: dict[str, Tuning] = {}
     found: list[Diagnostic] = []
     for kernel in {kernel.identity: kernel for kernel in kernels}.values():
-        path = tuning_path(home, device, kernel.identity)
-        if not is_file(path):
+        path = find_tuning(home, device, kernel)
+        if path is None:
             continue
         try:
             tunings[kernel.identity] = load_tuning(path, device, kernel)

@@ -114,16 +114,32 @@ class KernelBenchmark(Sweep):
     summary: Text | None = None
 
 
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class StepPart(Section):
     """One kernel-sized part of a decode step, per token and whole model."""
 
     part: Name
-    launches: Formula
-    """Launches per token."""
+    launches: Formula | None = None
+    """Launches per token; a part that is fused with another has none of its own."""
     bytes: Formula
     """Least bytes that must move per token for this part; may use `model.*` and the step's own axes."""
-    benchmark: Name | None = None
-    """The benchmark of this workload whose kernel does this part; none: not covered yet."""
+    benchmark: Annotated[
+        list[Name], BeforeValidator(_listed, json_schema_input_type=Name | list[Name]), Field(min_length=1)
+    ] = Field(default=[])
+    """The benchmark of this workload whose kernel does this part, or several that do it together, as one for each
+    quantisation; none: not covered yet."""
+    fused_with: Name | None = None
+    """The part of this step whose kernel does this one in the same launch: what covers that covers this."""
+
+    @model_validator(mode="after")
+    def _whose(self) -> Self:
+        if (self.fused_with is None) == (self.launches is None) or (self.fused_with and self.benchmark):
+            message = "a part has `launches`, and perhaps a `benchmark`; or `fused_with`, which has them"
+            raise PydanticCustomError("SF203", message)
+        return self
 
 
 class StepBenchmark(Sweep):

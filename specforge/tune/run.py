@@ -31,7 +31,7 @@ from specforge.spec.load import Benchmark, Spec
 from specforge.spec.metrics import METRICS
 from specforge.spec.sweep import Case
 from specforge.spec.timing import Mode
-from specforge.spec.tuning import TunedMetric, TuningRun, tuning_path
+from specforge.spec.tuning import TunedMetric, TuningRun
 from specforge.tune.bench import Bench, Ground, feasible
 from specforge.tune.race import Decision, Undecided, race
 from specforge.tune.report import Result, lines
@@ -179,6 +179,5 @@ def _keep(bench: Bench, kernel: Kernel, decision: Decision, request: Request, st
         "time": span(decision.times[decision.winner]),
         "default": span(decision.times[decision.default]),
     }
-    path = tuning_path(home(spec.path), choice.device.file.device, kernel.identity)
-    keep_case(path, kernel, choice.device.file.device, entry, run)
+    path = keep_case(home(spec.path), kernel, choice.device.file.device, entry, run)
     print(f"  written to {tidy(path)}", flush=True)

@@ -11,26 +11,28 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from specforge.diagnostics import fail
+from specforge.disk import write_whole
 from specforge.measure.estimate import Estimate
-from specforge.record.store import write_whole
-from specforge.roots import is_file
 from specforge.spec.interface import Kernel
-from specforge.spec.tuning import TuningRun, kernel_inputs, load_tuning
+from specforge.spec.tuning import TuningRun, find_tuning, kernel_inputs, load_tuning, tuning_path
 
-HEAD = "Written by `specforge tune`, which replaces it case by case; `specforge check` uses it on this device only."
+HEAD = """\
+yaml-language-server: $schema=../../schemas/tuning.schema.json
+Written by `specforge tune`, which replaces it case by case; `specforge check` uses it on this device only."""
 
 
-def keep_case(path: Path, kernel: Kernel, device: str, case: Mapping[str, Any], run: TuningRun) -> None:
-    """Put a case into its kernel's tuning file in the place of what stood there, or begin the file.
+def keep_case(home: Path, kernel: Kernel, device: str, case: Mapping[str, Any], run: TuningRun) -> Path:
+    """Put a case into its kernel's tuning file under `home` in the place of what stood there, or begin the file.
 
     `case` has the keys of TunedCase without `run`, times as `span` gives them. What was tuned for another state of the
-    kernel goes. Raises SF415 where it cannot be written.
+    kernel goes; what is shipped and still holds is taken over. Raises SF415 where it cannot be written.
     """
     inputs = kernel_inputs(kernel)
     runs: list[dict[str, Any]] = []
     cases: list[dict[str, Any]] = []
-    if is_file(path):
-        found = load_tuning(path, device, kernel)
+    earlier = find_tuning(home, device, kernel)
+    if earlier is not None:
+        found = load_tuning(earlier, device, kernel)
         if not found.changed:
             data = found.document.data
             runs, cases = data["runs"], [one for one in data["cases"] if one["parameters"] != case["parameters"]]
@@ -47,11 +49,12 @@ def keep_case(path: Path, kernel: Kernel, device: str, case: Mapping[str, Any], 
         "runs": kept,
         "cases": [*cases, {**case, "run": kept.index(fresh)}],
     }
+    path = tuning_path(home, device, kernel.identity)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, to_text(data).encode())
+        write_whole(path, to_text(data))
     except OSError as error:
         raise fail("SF415", f"cannot write {path}: {error.strerror or error}") from None
+    return path
 
 
 def span(found: Estimate) -> dict[str, str]:

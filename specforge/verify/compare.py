@@ -88,7 +88,7 @@ def _times(ratio: float) -> str:
 
 def judge(plan: Plan, got: Mapping[str, Array], want: Mapping[str, Array]) -> tuple[OutputError, ...]:
     """Compare every output of a case, in order; `got` in storage types, `want` as `call_reference` returns it."""
-    return tuple(_judge(plan, buffer, got[buffer.name], want) for buffer in plan.buffers if buffer.role == "out")
+    return tuple(_judge(plan, buffer, got[buffer.name], want) for buffer in plan.buffers if buffer.is_judged)
 
 
 def _judge(plan: Plan, buffer: BufferPlan, stored: Array, reference: Mapping[str, Array]) -> OutputError:
@@ -115,7 +115,7 @@ def _judge(plan: Plan, buffer: BufferPlan, stored: Array, reference: Mapping[str
         total_rows=math.prod(buffer.shape[axis] for axis in buffer.rows),
         wrong=wrong_count,
         total=stored.size,
-        unwritten=int(np.count_nonzero(wrong & _poisoned(stored))) if wrong_count else 0,
+        unwritten=int(np.count_nonzero(wrong & _poisoned(stored))) if wrong_count and not buffer.is_given else 0,
         place=buffer.at(worst),
         row_axes=tuple(buffer.axes[axis] for axis in buffer.rows) if buffer.axes else (),
     )

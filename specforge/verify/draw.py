@@ -65,7 +65,7 @@ class Drawer:
         tunables = self._tunables(variant, parameters, cap, number)
         values: dict[str, str] = {}
         for name in self.kernel.inputs():
-            listed = self.kernel.file.tensors[name].values
+            listed = self.kernel.file.tensors[name].labels
             place = number(len(listed))  # the first one twice
             if place > 1:
                 values[name] = listed[place - 1]

@@ -124,13 +124,14 @@ def draw_inputs(case: Plan, example: Example, names: Collection[str] | None = No
 
     return {
         buffer.name: generate(
-            example.values.get(buffer.name, buffer.values[0]),
+            buffer.ranges.get(label, label),
             buffer.shape,
             buffer.dtype,
             stream(example.seed, buffer.name),
         )
         for buffer in case.buffers
-        if buffer.role == "in" and (names is None or buffer.name in names)
+        if buffer.is_given and (names is None or buffer.name in names)
+        for label in [example.values.get(buffer.name, buffer.values[0])]
     }
 
 

@@ -7,12 +7,11 @@ kernel.yaml as it stands (`verify/committed.py`).
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from specforge.diagnostics import SpecForgeError
+from specforge.disk import write_whole
 from specforge.spec.interface import Kernel
 from specforge.verify.example import Example
 from specforge.verify.row import parse_row
@@ -47,7 +46,7 @@ def update_failures(
         return
     text = "".join((*_header(kernel), *(lines for _, (_, lines) in sorted(kept.items())), rest))
     if not path.is_file() or path.read_bytes() != text.encode():
-        _write(path, text)
+        write_whole(path, text)
 
 
 def _header(kernel: Kernel) -> tuple[str, str]:
@@ -77,15 +76,3 @@ def _read(kernel: Kernel, state: Path) -> tuple[dict[str, tuple[Example, str]], 
                 rows.setdefault(example.to_row(), (example, above + line))
             above = ""
     return rows, above
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

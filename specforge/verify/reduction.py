@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from specforge.diagnostics import SpecForgeError
 from specforge.expressions import Expression, Scalar
-from specforge.spec.geometry import Plan, plan
+from specforge.spec.geometry import BufferPlan, Plan, plan
 from specforge.spec.interface import Kernel
 from specforge.spec.kernel import Reduction
 
@@ -48,12 +48,14 @@ class Gap:
 
         found = dict(inputs)
         for name, (axis, blocks) in self.cuts.items():
-            array = inputs[name]
+            shorter, array = self.plan.buffer(name), inputs[name]
+            if shorter.element.is_block:  # of whole quantised blocks, whose bytes lie along an axis of their own
+                array = array.reshape(*array.shape[:-1], -1, shorter.element.block_bytes)
             per_block = array.shape[axis] // blocks
             first, after = (place * per_block // self.size for place in (start, start + self.length))
             opened = array.reshape(*array.shape[:axis], blocks, per_block, *array.shape[axis + 1 :])
             kept = np.delete(opened, slice(first, after), axis=axis + 1)
-            found[name] = np.ascontiguousarray(kept.reshape(self.plan.buffer(name).shape))
+            found[name] = np.ascontiguousarray(kept.reshape(shorter.stored_shape))
         return found
 
 
@@ -80,7 +82,7 @@ def _candidates(kernel: Kernel) -> Iterator[tuple[str, Reduction]]:
         role: {
             name
             for tensor in file.tensors.values()
-            if tensor.role == role
+            if tensor.role in (role, "inout")
             for size in tensor.shape
             for name in size.names()
         }
@@ -125,7 +127,7 @@ def _first(kernel: Kernel, case: Plan, name: str, told: Reduction, lengths: Sequ
             step = math.lcm(
                 granule,
                 *(
-                    size // math.gcd(size, case.buffer(key).shape[axis] // blocks)
+                    size // math.gcd(size, _pieces(case.buffer(key), axis) // blocks)
                     for key, (axis, blocks) in cuts.items()
                 ),
             )
@@ -134,13 +136,18 @@ def _first(kernel: Kernel, case: Plan, name: str, told: Reduction, lengths: Sequ
     return None
 
 
+def _pieces(buffer: BufferPlan, axis: int) -> int:
+    """What can be left out one by one along an axis: its elements, or the quantised blocks of the last one."""
+    return buffer.shape[axis] // (buffer.element.block if axis == len(buffer.shape) - 1 else 1)
+
+
 def _told(case: Plan, name: str, told: Reduction, length: int) -> tuple[Plan, dict[str, tuple[int, int]]] | None:
     """As kernel.yaml says: the axes are shortened, the parameters stay."""
     size = _size(case, name, told)
     shapes = {}
     for tensor, axis in told.axes.items():
         shape = list(case.buffer(tensor).shape)
-        if shape[axis] * length % size:
+        if _pieces(case.buffer(tensor), axis) * length % size:
             return None
         shape[axis] -= shape[axis] * length // size
         shapes[tensor] = tuple(shape)
@@ -161,7 +168,7 @@ def _seen(kernel: Kernel, case: Plan, name: str, length: int) -> tuple[Plan, dic
     cuts: dict[str, tuple[int, int]] = {}
     for buffer, less in zip(case.buffers, shorter.buffers, strict=True):
         changed = [axis for axis, pair in enumerate(zip(buffer.shape, less.shape, strict=True)) if pair[0] != pair[1]]
-        if buffer.role == "out" and changed:
+        if buffer.is_judged and changed:
             return None
         if buffer.role != "in" or not changed:
             continue
@@ -169,7 +176,7 @@ def _seen(kernel: Kernel, case: Plan, name: str, length: int) -> tuple[Plan, dic
         if len(changed) > 1 or buffer.shape[axis] * (size - length) != less.shape[axis] * size:
             return None
         blocks = _blocks(kernel.file.tensors[buffer.name].shape[axis], name, parameters | case.tunables)
-        if blocks is None or buffer.shape[axis] % blocks:
+        if blocks is None or _pieces(buffer, axis) % blocks:
             return None
         cuts[buffer.name] = axis, blocks
     # What the reference sees are the shapes of inputs; the rest stays as the case has it.

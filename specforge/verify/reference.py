@@ -15,6 +15,7 @@ import numpy as np
 from specforge.diagnostics import Position, SpecForgeError, fail, shorten, suggest
 from specforge.expressions import Scalar
 from specforge.spec.geometry import BufferPlan, Plan
+from specforge.verify.blocks import Stack, decode
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,6 +28,17 @@ def widen(array: Array) -> Array:
         array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     with np.errstate(invalid="ignore"):  # a kernel may leave a signalling NaN
         return array.astype(np.float64)
+
+
+def read(buffer: BufferPlan, stored: Array) -> Array:
+    """What a reference is given of a tensor: its values in its shape, exact; blocks are decoded by gguf.
+
+    Of blocks in three and more axes each matrix when it is asked for: see Stack.
+    """
+    if not buffer.element.is_block:
+        return widen(stored)
+    taken: Any = (Stack if len(buffer.shape) > 2 else decode)(stored, buffer.shape, buffer.dtype)
+    return taken  # type: ignore[no-any-return]
 
 
 def call_reference(plan: Plan, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -85,7 +97,7 @@ def _load(path: Path, text: str) -> FunctionType:
 def _keywords(function: FunctionType, plan: Plan, inputs: Mapping[str, Array], here: Position) -> dict[str, object]:
     """The arguments that the function names; all of them where it takes **anything."""
     offered: dict[str, Array | Scalar] = {
-        buffer.name: inputs[buffer.name] for buffer in plan.buffers if buffer.role == "in"
+        buffer.name: inputs[buffer.name] for buffer in plan.buffers if buffer.is_given
     }
     offered |= plan.parameters
     signature = inspect.signature(function).parameters.values()
@@ -108,7 +120,7 @@ def _keywords(function: FunctionType, plan: Plan, inputs: Mapping[str, Array], h
                 hint=suggest(name, offered),
             )
         value = offered[name]
-        found[name] = widen(value) if isinstance(value, np.ndarray) else value
+        found[name] = read(plan.buffer(name), value) if isinstance(value, np.ndarray) else value
     return found
 
 
@@ -122,7 +134,7 @@ def _raised(path: Path, error: Exception | SystemExit, here: Position, when: str
 def _check(plan: Plan, returned: object, here: Position) -> dict[str, Array]:
     if not isinstance(returned, dict):
         raise fail("SF507", f"the reference returned a {type(returned).__name__}; a dict of arrays is due", here)
-    outputs = {buffer.name: buffer for buffer in plan.buffers if buffer.role == "out"}
+    outputs = {buffer.name: buffer for buffer in plan.buffers if buffer.is_judged}
     magnitudes = {f"{name}_magnitude": buffer for name, buffer in outputs.items()}
     needed = [*outputs, *(f"{name}_magnitude" for name in outputs if plan.tolerances[name].conditioned)]
     for name in needed:

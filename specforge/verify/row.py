@@ -171,13 +171,11 @@ def _values(kernel: Kernel, row: CommentedMap, source: Position, found: list[Dia
                 )
             )
             continue
-        listed = kernel.file.tensors[str(name)].values
-        if value not in DISTRIBUTIONS:
-            found.append(
-                Diagnostic(
-                    "SF204", "no such distribution of values", here, shorten(value), suggest(str(value), DISTRIBUTIONS)
-                )
-            )
+        listed = kernel.file.tensors[str(name)].labels
+        known = list(dict.fromkeys([*listed, *DISTRIBUTIONS]))
+        if value not in known:
+            hint = suggest(str(value), known)
+            found.append(Diagnostic("SF204", "no such distribution of values", here, shorten(value), hint))
         elif value != listed[0]:
             chosen[str(name)] = str(value)
     return {name: chosen[name] for name in kernel.inputs() if name in chosen}

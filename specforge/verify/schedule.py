@@ -30,7 +30,7 @@ def difference(
     Outputs in storage types. `where` is such as `under schedule 0`; `in one run` on a card.
     """
     for buffer in case.buffers:
-        if buffer.role != "out":
+        if not buffer.is_judged:
             continue
         one, other = np.ascontiguousarray(first[buffer.name]), np.ascontiguousarray(second[buffer.name])
         bits = f"u{one.itemsize}"

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-from specforge.diagnostics import fail
+from specforge.diagnostics import SpecForgeError, fail
 from specforge.expressions import Scalar
 from specforge.spec.geometry import Plan
 from specforge.spec.interface import Kernel
+from specforge.verify.crash import describe_crash
 from specforge.verify.example import (
     NATURAL,
     Example,
@@ -268,6 +269,8 @@ class Session:
         """Run the failing example alone: what is right in a fresh process, or another order, fails for that reason."""
         if self.failure is None or not self.failure.result.errors or _is_schedule(self.failure.result):
             return  # a crash or a hang would only cost another process
+        from specforge.backend.worker import TaskFailed
+
         example, result = self.failure.example, self.failure.result
         ordered = self.backend == "emulator"
         self.deadline = min(self.deadline, time.monotonic())  # what is left is the grace
@@ -283,7 +286,7 @@ class Session:
                 said = f"under schedule {NATURAL}, the natural order, it is right, under {example.schedule} wrong"
             else:
                 return
-        except (Stop, Exception):
+        except (Stop, SpecForgeError, TaskFailed, OSError):  # time, the reference, a process that cannot start
             return  # no more to say: what was seen to fail still failed
         self.failure = Failure(example, replace(result, failure=f"{result.failure}; {said}"))
 
@@ -325,21 +328,3 @@ def _simplicity(case: Plan, example: Example) -> tuple[object, ...]:
 def time_limit(case: Plan) -> float:
     """Seconds after which an example counts as hanging: a hundred times what so many steps take to emulate."""
     return 15.0 + case.steps / 1e5
-
-
-_SIGNALS = {
-    "SIGSEGV": "illegal memory access",
-    "SIGBUS": "illegal memory access",
-    "SIGABRT": "aborted: an assertion or a heap that was overwritten",
-    "SIGFPE": "integer division by zero",
-    "SIGILL": "trap",
-    "SIGTRAP": "trap",
-    "SIGKILL": "killed, perhaps for want of memory",
-}
-
-
-def describe_crash(reason: str, output: str) -> str:
-    """A crash in words: what the signal means, its name and the last line that the process printed."""
-    meaning = next((text for name, text in _SIGNALS.items() if name in reason), "the process ended")
-    lines = [line for line in output.splitlines() if line.strip()]
-    return f"{meaning} ({reason}{': ' + lines[-1].strip() if lines else ''})"

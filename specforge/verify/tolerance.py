@@ -45,7 +45,7 @@ def allowances(plan: Plan, example: Example) -> list[Allowance]:
     found = []
     for buffer in plan.buffers:
         bound = plan.tolerances.get(buffer.name)
-        if buffer.role != "out" or bound is None or bound.exact:
+        if not buffer.is_judged or bound is None or bound.exact:
             continue
         parts = terms(plan, buffer, want)
         found.append(

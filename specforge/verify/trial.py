@@ -129,7 +129,7 @@ class _Court:
         self.want = call_reference(self.plan, self.inputs)
         other = Example(example.parameters, seed=example.seed + OTHER_SEED)
         self.elsewhere = call_reference(self.plan, draw_inputs(self.plan, other))
-        self.outputs = [buffer for buffer in self.plan.buffers if buffer.role == "out"]
+        self.outputs = [buffer for buffer in self.plan.buffers if buffer.is_judged]
         self.right = {buffer.name: _stored(buffer, self.want) for buffer in self.outputs}
 
     def rounding(self) -> Iterator[Trial]:
@@ -141,7 +141,8 @@ class _Court:
     def plain(self, buffer: BufferPlan) -> Iterator[Trial]:
         """Corruptions of the output alone."""
         allowed = allowance(self.plan, buffer, self.want)
-        ground = Ground(self.right[buffer.name], _stored(buffer, self.elsewhere), buffer, allowed)
+        stale = self.inputs[buffer.name] if buffer.role == "inout" else _stored(buffer, self.elsewhere)
+        ground = Ground(self.right[buffer.name], stale, buffer, allowed)
         other, kind = (INTEGERS, "floating-point") if buffer.element.is_float else (FLOATS, "whole")
         for name, corrupt in {**EVERY, **(FLOATS if buffer.element.is_float else INTEGERS)}.items():
             try:
@@ -181,17 +182,21 @@ class _Court:
                 yield Trial(buffer.name, f"sums over {gap.axis} held in bf16", "idle", reason=gap.reason)
             return
         part, piece = gap
+        outputs = [buffer for buffer in self.outputs if buffer.name not in part.cuts]
+        for buffer in self.outputs:
+            if buffer not in outputs:
+                yield Trial(buffer.name, f"a part of {part.axis} left out", "idle", reason="it has this axis itself")
         named = f"{part.length:,} of {part.axis}={part.size:,} left out"
-        few = min(buffer.nbytes // buffer.element.size for buffer in self.outputs) < FEW
+        few = min((buffer.nbytes // buffer.element.size for buffer in outputs), default=FEW) < FEW
         starts = part.starts(9 if few else 3)
         try:
             shorter = [call_reference(part.plan, part.leave_out(self.inputs, start)) for start in starts]
             last = call_reference(piece.plan, piece.leave_out(self.inputs, piece.size - piece.length))
         except SpecForgeError as error:
-            for buffer in self.outputs:
+            for buffer in outputs:
                 yield Trial(buffer.name, named, "idle", reason=_refused(error, "the inputs that are left"))
             return
-        for buffer in self.outputs:
+        for buffer in outputs:
             tried = [self.fine(buffer, named, _stored(buffer, less)) for less in shorter]
             ranked = sorted(tried, key=lambda trial: (trial.outcome == "idle", trial.ratio))
             # What a part adds to a few elements may be next to nothing by chance: there the middle one counts.

@@ -1,4 +1,4 @@
-"""Input values: named distributions, rounded to the storage type.
+"""Input values: named distributions and ranges, rounded to the storage type.
 
 Up to `POOL` elements are drawn one by one. A larger tensor is laid out from a pool of that many: chunks of `CHUNK`
 consecutive pool elements, each from a random place. CHUNK is prime, so chunks and rows do not line up; two rows of a
@@ -15,6 +15,11 @@ from typing import Any
 import numpy as np
 
 from specforge.dtypes import DTYPES, DType
+from specforge.spec.bounds import Bounds
+from specforge.verify.blocks import CHUNK as BLOCK_CHUNK
+from specforge.verify.blocks import POOL as BLOCK_POOL
+from specforge.verify.blocks import draw_blocks
+from specforge.verify.ranges import draw_between, draw_distinct
 
 POOL = 1 << 20
 CHUNK = 4099
@@ -27,23 +32,35 @@ def stream(seed: int, tensor: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *tensor.encode()])))
 
 
-def generate(distribution: str, shape: Sequence[int], dtype: str, rng: np.random.Generator) -> Array:
-    """Draw a C-contiguous tensor of finite values in the storage type; raises KeyError for an unknown distribution."""
+def generate(distribution: str | Bounds, shape: Sequence[int], dtype: str, rng: np.random.Generator) -> Array:
+    """Draw a C-contiguous tensor of finite values in the storage type; raises KeyError for an unknown distribution.
+
+    Of a block type these are bytes: the last axis counts as many as its blocks have.
+    """
     element = DTYPES[dtype]
     count = math.prod(shape)
-    draw = _FLOATS[distribution] if element.is_float else _INTEGERS[distribution]
-    drawn = draw(min(count, POOL), element, rng)
-    stored = drawn.astype(element.numpy(), copy=False)
-    return (stored if count <= POOL else _spread(stored, count, rng)).reshape(tuple(shape))
+    if element.is_block and isinstance(distribution, str):
+        many = count // element.block
+        blocks = draw_blocks(distribution, min(many, BLOCK_POOL), dtype, rng)
+        stored = blocks if many <= BLOCK_POOL else _spread(blocks, many, rng, BLOCK_CHUNK)
+        return stored.reshape(*shape[:-1], element.nbytes(shape[-1]))
+    if isinstance(distribution, Bounds):
+        if distribution.kind != "between":
+            return draw_distinct(distribution, shape, element, rng).reshape(tuple(shape))
+        stored = draw_between(distribution, min(count, POOL), element, rng)
+    else:
+        draw = _FLOATS[distribution] if element.is_float else _INTEGERS[distribution]
+        stored = draw(min(count, POOL), element, rng).astype(element.numpy(), copy=False)
+    return (stored if count <= POOL else _spread(stored, count, rng, CHUNK)).reshape(tuple(shape))
 
 
-def _spread(pool: Array, count: int, rng: np.random.Generator) -> Array:
-    """Fill `count` elements with chunks of the pool, each from a random place."""
-    result = np.empty(count, pool.dtype)
-    starts = rng.integers(0, POOL - CHUNK, size=-(-count // CHUNK)).tolist()
+def _spread(pool: Array, count: int, rng: np.random.Generator, chunk: int) -> Array:
+    """Fill `count` elements (or blocks) with chunks of the pool, each from a random place."""
+    result = np.empty((count, *pool.shape[1:]), pool.dtype)
+    starts = rng.integers(0, len(pool) - chunk, size=-(-count // chunk)).tolist()
     for number, start in enumerate(starts):
-        begin = number * CHUNK
-        end = min(begin + CHUNK, count)
+        begin = number * chunk
+        end = min(begin + chunk, count)
         result[begin:end] = pool[start : start + end - begin]
     return result
 

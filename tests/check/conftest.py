@@ -38,14 +38,10 @@ class Ended:
 
 
 @pytest.fixture
-def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, share_cache: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder. Tests share compiled binaries, found by content, but no failing examples."""
     folder = tmp_path / "home"
-    state = folder / ".specforge"
-    state.mkdir(parents=True)
-    shared = tmp_path_factory.getbasetemp().parent / "specforge-cache"
-    shared.mkdir(exist_ok=True)
-    (state / "cache").symlink_to(shared)
+    share_cache(folder)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("SPECFORGE_STATE", raising=False)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)

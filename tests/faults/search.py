@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specforge.backend.worker import Worker
-from specforge.check.options import PROFILES
+from specforge.check.profile import PROFILES
 from specforge.check.verification import EMULATED_STEPS
 from specforge.settings import Settings
 from specforge.verify.fuzz import fuzz

@@ -140,7 +140,7 @@ def energies(runner: Runner, plans: list[tuple[str, int, int]]) -> dict[str, Any
                 work = runner.chunks(replay)
                 found[name] = measure_energy(work, watch, 1.0, idle if isinstance(idle, float) else None)
                 found[f"{name}: wall"] = time.perf_counter() - began
-                found[f"{name}: seconds"] = float(min(runner.time([replay] * 20, together=1)))
+                found[f"{name}: seconds"] = float(min(runner.time([replay] * 20)))
                 found[f"{name}: after"] = watch.read()
     return found
 

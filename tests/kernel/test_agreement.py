@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from specforge.kernel.agreement import check_agreement
@@ -48,6 +50,15 @@ def test_disagreements_point_at_the_argument(make_kernel, texts, *, old, new, me
     assert message in found[0].message
     text = kernel.template.read_text().split("\n")[line - 1]
     assert text[found[0].position.column - 1 :].startswith(found[0].value.split()[0])
+
+
+def test_what_is_updated_in_place_is_written_by_some_launch(make_kernel, texts):
+    yaml = texts["yaml"].replace("dtype: f32, role: scratch", "dtype: f32, role: inout") + "  partial: exact\n"
+    reference = texts["reference"].replace("return {", 'return {"partial": x * factor, ')
+    assert check(make_kernel(yaml=yaml, reference=reference)) == []
+    template = texts["template"].replace("float* __restrict__ partial, int", "const float* partial, int")
+    (found,) = check(make_kernel(yaml=yaml, template=template, reference=reference))
+    assert "'partial' is updated in place, and const in every launch" in found.message
 
 
 def test_vector_types_of_the_element_are_its_pointers(make_kernel, texts):
@@ -113,7 +124,9 @@ def test_the_reference_is_checked_too(make_kernel, texts):
 def test_shipped_kernels_agree(identity):
     kernel = find_kernel(identity, (shipped(),))
     for pick in (0, -1):
-        parameters = {name: declared.domain.edges()[pick] for name, declared in kernel.file.parameters.items()}
+        ends = [parameter.domain.edges()[:: 1 if pick == 0 else -1] for parameter in kernel.file.parameters.values()]
+        cases = (dict(zip(kernel.file.parameters, values, strict=True)) for values in itertools.product(*ends))
+        parameters = next(case for case in cases if all(one.that.truth(case) for one in kernel.file.constraints))
         tunables = {name: declared.domain.edges()[pick] for name, declared in kernel.file.tunables.items()}
         rendered = render(kernel, {name: {**parameters, **tunables}[name] for name in kernel.compile_names()})
         assert check_agreement(kernel, rendered, plan(kernel, parameters, tunables)) == []

@@ -76,6 +76,7 @@ def test_the_first_launch_depends_on_nothing(make_kernel, texts):
 
 
 CHAIN = "work: {bytes"
+PARTIAL = {"tolerance:\n": "tolerance:\n  partial: exact\n"}
 
 
 def chained(texts, chain: str = "{x: y}") -> str:
@@ -116,6 +117,7 @@ def test_the_emulator_runs_one_group_of_a_chain(make_kernel, texts, tmp_path):
     [
         ({"{x: y}": "{z: y}"}, "SF201", "'z' is no input", "z: y"),
         ({"{x: y}": "{x: partial}"}, "SF201", "'partial' is no output", "partial}"),
+        ({"role: scratch": "role: inout", "{x: y}": "{x: partial}", **PARTIAL}, "SF206", "no link", "partial}"),
         ({"y: {shape: [count], dtype": "y: {shape: [2], dtype"}, "SF504", "another shape", "y}\nwork"),
         ({"y: {shape: [count], dtype: dtype": "y: {shape: [count], dtype: f32"}, "SF504", "another dtype", "y}\nwork"),
         ({"{entry: multiply, dependent: true,": "{entry: multiply,"}, "SF206", "the first launch is a", "{entry: mult"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from specforge.backend.buffers import lay_out
-from specforge.backend.cuda import HELD, CudaRunner
+from specforge.backend.cuda import CudaRunner
 from specforge.measure.case import MeasureTask, measure_case
 from specforge.measure.floors import NODES, SAMPLES, measure_floors
 from specforge.measure.stopping import StopRule
@@ -74,7 +74,7 @@ class NumpyCase:
 
 
 class NumpyCard(CudaRunner):
-    """A card whose launch groups take `seconds` each; `pieces` are the sizes of what was timed together."""
+    """A card whose launch groups take `seconds` each."""
 
     overlaps = True
 
@@ -86,7 +86,6 @@ class NumpyCard(CudaRunner):
         self.scrubbed: list[tuple[int, int]] = []
         self.capturing: list[Callable[[], None]] | None = None
         self.graphs = 0
-        self.queued: list[int] = []
         self.waits_for_the_link = True
         self.damage: tuple[str, ...] = ()
         self.free = 1 << 34
@@ -122,13 +121,9 @@ class NumpyCard(CudaRunner):
         yield lambda: [work() for work in captured] and None
         self.graphs -= 1
 
-    def time(self, works, *, lead=None, ahead=None, together=None):  # type: ignore[no-untyped-def]
+    def time(self, works, *, ahead=None):  # type: ignore[no-untyped-def]
         found = []
-        together = together or len(works)
-        self.queued += [len(works[first : first + together]) for first in range(0, len(works), together)]
         for number, work in enumerate(works):
-            if lead is not None and number % together == 0:
-                lead()
             if ahead is not None:
                 ahead(number)
             before = len(self.launched)
@@ -179,17 +174,6 @@ def test_every_isolated_launch_is_on_the_next_copy(task: MeasureTask) -> None:
     card = NumpyCard(honest)
     measure_case(card, replace(task, modes=("isolated",)))
     assert card.launched == list(range(len(card.launched)))
-
-
-def test_short_launches_have_few_operations_behind_them(task: MeasureTask) -> None:
-    """While more of them wait in the queue, the card's front end is slower; to long ones that does not matter."""
-    task = replace(task, modes=("isolated",), rule=replace(task.rule, batch=20, minimum=160))
-    card = NumpyCard(honest)
-    measure_case(card, task)
-    assert max(card.queued) == HELD // 3
-    card = NumpyCard(honest, seconds=1e-3)
-    measure_case(card, task)
-    assert max(card.queued) == 20
 
 
 def test_a_kernel_that_remembers_the_check(task: MeasureTask) -> None:

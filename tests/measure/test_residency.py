@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,17 @@ def test_cold_tensors_pass_four_times_the_l2(tensors: list[tuple[int, str]]) -> 
 def test_no_more_copies_than_are_due() -> None:
     assert plan_residency(plan_of((10 << 20, "in", "cold")), L2, 1 << 40).copies == {"t0": 20}
     assert plan_residency(plan_of((10 << 30, "in", "cold")), L2, 1 << 40).copies == {"t0": 2}
+
+
+def test_of_a_large_tensor_only_what_is_read_displaces_anything() -> None:
+    plan = plan_of((10 << 30, "in", "cold"))
+    read = replace(plan, buffers=(replace(plan.buffers[0], touched=10 << 20),))
+    found = plan_residency(read, L2, 1 << 40)
+    assert (found.rotations, found.cold_bytes) == (20, 10 << 20)
+    assert plan_residency(plan, L2, 1 << 40).rotations == 2
+    assert (cold_read(read), cold_read(plan)) == (10 << 20, 10 << 30)
+    with pytest.raises(DoesNotFit):  # all of it lies in memory, all the same
+        plan_residency(read, L2, 1 << 30)
 
 
 def test_only_hot_tensors_are_not_rotated() -> None:

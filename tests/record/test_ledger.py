@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 
@@ -7,7 +8,7 @@ import pytest
 
 from specforge.diagnostics import SpecForgeError
 from specforge.record.ledger import append, verify_ledger
-from specforge.record.store import published_path, seal, write_record
+from specforge.record.store import canonical, published_path, read_record, seal, write_record
 
 
 def published(samples, results, count):
@@ -79,11 +80,18 @@ def test_an_unlinked_line_is_found(ledger):
     assert any("does not follow" in fault.message for fault in verify_ledger(ledger))
 
 
-def test_a_repeated_record_is_found(ledger, samples):
-    from specforge.record.store import read_record
+def test_a_record_is_published_once(ledger):
+    before = ledger.read_bytes()
+    for path in ledger.parent.glob("*/*/*.json"):
+        with pytest.raises(SpecForgeError, match="SF604"):
+            append(ledger, read_record(path), path)
+    assert ledger.read_bytes() == before
 
-    path = sorted(ledger.parent.glob("*/*/*.json"))[0]
-    append(ledger, read_record(path), path)
+
+def test_a_repeated_record_is_found(ledger):
+    lines = ledger.read_bytes().splitlines()
+    again = {**json.loads(lines[0]), "sequence": 5, "previous": hashlib.sha256(lines[-1]).hexdigest()}
+    ledger.write_bytes(ledger.read_bytes() + canonical(again) + b"\n")
     assert any("already" in fault.message for fault in verify_ledger(ledger))
 
 

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from specforge.diagnostics import SpecForgeError
-from specforge.record import store
 from specforge.record.ledger import append, verify_ledger
 from specforge.record.model import Record
 from specforge.record.store import published_path, read_record, seal, write_record
@@ -148,9 +147,9 @@ class StoreMachine(RuleBasedStateMachine):
                 patch = pytest.MonkeyPatch()
                 match at:
                     case "write":
-                        patch.setattr(store.os, "getpid", lambda: os._exit(9))
+                        patch.setattr(os, "getpid", lambda: os._exit(9))
                     case "sync":
-                        patch.setattr(store.os, "fsync", lambda _: os._exit(9))
+                        patch.setattr(os, "fsync", lambda _: os._exit(9))
                     case "rename":
                         patch.setattr(Path, "replace", lambda *_: os._exit(9))
                 if of_ledger:

@@ -58,7 +58,7 @@ def test_a_wrong_kernel_has_no_margin(samples):
 def test_counts(samples):
     record = samples.undecided()
     assert cases_line(record) == "12 cases, 10 targeted, 2 record-only; 1 excluded"
-    assert step_lines(record) == ["2 of 4 kernels of the decode step are covered"]
+    assert step_lines(record) == ["2 of 4 kernels of the decode step are covered, not experts, lm_head"]
     assert cases_line(samples.empty()) == "0 cases, 0 targeted, 0 record-only"
 
 

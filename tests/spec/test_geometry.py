@@ -8,6 +8,7 @@ import pickle
 import pytest
 
 from specforge.diagnostics import SpecForgeError
+from specforge.spec.bounds import Bounds
 from specforge.spec.geometry import Tolerance, plan, resolve_tunables
 from specforge.spec.load import load_spec
 
@@ -140,3 +141,68 @@ def test_every_shipped_case_can_be_planned(path, project):
                 if buffer.role == "out" and not found.tolerances[buffer.name].exact:
                     assert 0 < found.tolerances[buffer.name].conditioned < 1e-2
     assert planned > 10
+
+
+# --- blocks and ranges ------------------------------------------------------------------------------------------------
+
+
+def test_blocks_count_elements_and_hold_bytes(files):
+    files.replace(
+        "kernel", "{shape: [rows, width], dtype: dtype, role: in", "{shape: [rows, width], dtype: q8_0, role: in"
+    )
+    x = plan(files.kernel(), PARAMETERS, TUNABLES).buffer("x")
+    assert (x.shape, x.stored_shape, x.nbytes) == ((5, 64), (5, 68), 5 * 68)
+
+
+def test_an_axis_that_is_no_whole_number_of_blocks(files):
+    files.replace(
+        "kernel", "{shape: [rows, width], dtype: dtype, role: in", "{shape: [rows, width], dtype: q4_k, role: in"
+    )
+    with pytest.raises(
+        SpecForgeError, match="64 elements are no whole number of q4_k's blocks of 256 for rows=5"
+    ) as caught:
+        plan(files.kernel(), PARAMETERS, TUNABLES)
+    (fault,) = caught.value.diagnostics
+    assert fault.code == "SF304"
+    assert fault.position == files.find("kernel", "width], dtype: q4_k")
+
+
+def test_ranges_in_numbers(files):
+    files.replace("kernel", "[normal, ties]", '[normal, {between: [-1, "rows / 2"]}]')
+    found = plan(files.kernel(), PARAMETERS, TUNABLES).buffer("x")
+    assert found.values == ("normal", "between")
+    assert found.ranges == {"between": Bounds("between", -1, 2.5)}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "at", "words"),
+    [
+        ("i32", '{between: ["rows", 4]}', 'rows", 4', "x has no value between 5 and 4 for rows=5, width=64"),
+        ("i32", '[normal, {distinct: "width - 1"}]', "width - 1", "x takes 64 distinct values, and there are 63"),
+        (
+            "i32",
+            '{permutation: "width * rows - splits"}',
+            "width * rows - ",
+            "takes 320 distinct values, and there are 317",
+        ),
+        ("i32", '{between: [0, "rows / 2"]}', 'rows / 2"]', "a whole number is due"),
+        ("i8", "{between: [0, 128]}", "0, 128", "i8 does not hold every value of x between 0 and 128"),
+        ("u8", "{between: [-1, 12]}", "-1, 12", "u8 does not hold every value"),
+        ("u8", "{distinct: 257}", "257", "u8 does not hold every value"),
+        ("f16", "{between: [0, 70000]}", "0, 70000", "f16 does not hold every value"),
+        ("f32", '{between: [0, "1 / (rows - 5)"]}', "/ (rows - 5)", "division by zero"),
+    ],
+)
+def test_ranges_that_a_case_cannot_have(files, dtype, values, at, words):
+    files.replace(
+        "kernel", "dtype: dtype, role: in, values: [normal, ties]", f"dtype: {dtype}, role: in, values: {values}"
+    )
+    with pytest.raises(SpecForgeError) as caught:
+        plan(files.kernel(), PARAMETERS, TUNABLES)
+    (fault,) = caught.value.diagnostics
+    assert fault.code == "SF304"
+    assert words in fault.message
+    line = files.path("kernel").read_text().splitlines()[fault.position.line - 1]
+    assert line[fault.position.column - 1 :].lstrip('"').startswith(at) or "division" in words, line[
+        fault.position.column - 1 :
+    ]

@@ -34,6 +34,19 @@ def test_a_kernel_folder(files):
     assert kernel.include_dirs == ()
 
 
+def test_what_is_updated_in_place_is_an_input_and_an_output(files):
+    files.replace("kernel", "dtype: i32, role: out", "dtype: i32, role: inout")
+    kernel = files.kernel()
+    assert kernel.inputs() == ("x", "best")
+    assert kernel.outputs() == ("out", "best")
+
+
+def test_no_result_depends_on_what_is_called_fast(files):
+    said = files.kernel().said_sha256()
+    files.replace("kernel", "work: {", 'specialised: "width == 64"\nwork: {')
+    assert files.kernel().said_sha256() == said
+
+
 def test_defaults_of_a_tensor(files):
     tensors = files.kernel().file.tensors
     assert tensors["out"].values == ["normal"]
@@ -41,6 +54,18 @@ def test_defaults_of_a_tensor(files):
     assert tensors["out"].rows is None
     files.replace("kernel", "values: [normal, ties]", "values: wide")
     assert files.kernel().file.tensors["x"].values == ["wide"]
+
+
+def test_labels_of_values(files):
+    files.replace("kernel", "[normal, ties]", "[ties, {between: [0, rows]}, {between: [1, 2]}]")
+    assert files.kernel().file.tensors["x"].labels == ["ties", "between", "between_2"]
+    files.replace("kernel", "[ties, {between: [0, rows]}, {between: [1, 2]}]", "{between: [0, rows]}")
+    assert files.kernel().file.tensors["x"].labels == ["between"]
+
+
+def test_whole_numbers_may_be_conditioned_alone(files):
+    files.replace("kernel", "best: exact", 'best: {conditioned: "1"}')
+    assert files.kernel().file.tolerance["best"].conditioned.text == "1"
 
 
 @pytest.mark.parametrize("identity", list_kernels((ROOT,)))
@@ -115,6 +140,8 @@ FAULTS = {
     "an argument of nothing known": ('"rows / 2.5"', '"row / 2.5"', "SF303", "row / 2.5"),
     "an argument within an expression": ('"rows / 2.5"', '"out + 1"', "SF504", '"out + 1"'),
     "an output that is not passed": ("partial, out, best,", "partial, x, best,", "SF504", "out:     {shape"),
+    "a fast variant of nothing known": ("work: {", 'specialised: "widht == 64"\nwork: {', "SF303", "widht"),
+    "a fast variant by a tunable": ("work: {", 'specialised: "warps == 4"\nwork: {', "SF303", "warps == 4"),
     "work of nothing known": ('"2 * rows * width"', '"2 * row * width"', "SF303", "row * width"),
     "steps of nothing known": ("rows * width * splits", "rows * width * split", "SF303", 'split"}'),
     "a tolerance of nothing known": ("2 * roundoff(dtype)", "2 * roundoff(dtyp)", "SF303", "dtyp)"),
@@ -128,6 +155,25 @@ FAULTS = {
     "an axis before the first": ("rows: [0]", "rows: [-1]", "SF203", "-1]}"),
     "an unknown distribution": ("values: [normal, ties]", "values: [normal, odd]", "SF204", "odd]"),
     "no distribution": ("values: [normal, ties]", "values: []", "SF203", "[]"),
+    "a distribution twice": ("[normal, ties]", "[normal, ties, normal]", "SF203", "normal]"),
+    "blocks that are written": ("dtype: f32, role: scratch", "dtype: q4_k, role: scratch", "SF203", "q4_k"),
+    "blocks that are perhaps written": ("[f32, bf16]", "[f32, q8_0]", "SF203", "dtype, role: out"),
+    "an unknown range": ("[normal, ties]", "[{betwen: [0, 1]}]", "SF201", "betwen"),
+    "two ranges in one": ("[normal, ties]", "{between: [0, 1], distinct: 3}", "SF203", "{between"),
+    "an empty range": ("[normal, ties]", "[normal, {}]", "SF203", "{}"),
+    "a range of one": ("[normal, ties]", "{between: [0]}", "SF203", "[0]"),
+    "a bound of nothing known": ("[normal, ties]", '[normal, {between: [0, "2 * row"]}]', "SF303", 'row"]}'),
+    "a bound of a tensor": ("[normal, ties]", '{between: [0, "best"]}', "SF303", 'best"'),
+    "a count of nothing known": ("[normal, ties]", '{distinct: "row"}', "SF303", 'row"'),
+    "a broken bound": ("[normal, ties]", '{between: [0, "2 *"]}', "SF301", '*"]}'),
+    "distinct fractions": ("[normal, ties]", "{distinct: 99}", "SF203", "99}"),
+    "permuted fractions": ("[normal, ties]", "{permutation: 99}", "SF203", "99}"),
+    "a range of blocks": (
+        "{shape: [rows, width], dtype: dtype, role: in, values: [normal, ties]",
+        "{shape: [rows, width], dtype: q8_0, role: in, values: {between: [0, 1]}",
+        "SF203",
+        "0, 1]}",
+    ),
     "an unknown role": ("role: scratch", "role: scrtch", "SF204", "scrtch"),
     "an unknown residency": ("residency: cold", "residency: warm", "SF204", "warm"),
     "no shape": ("shape: [rows, splits, 2], ", "", "SF202", "partial: {dtype"),
@@ -137,6 +183,7 @@ FAULTS = {
     "an entry that is no name": ("entry: find", "entry: 2find", "SF203", "2find"),
     "no arguments": ("args: [x, partial, rows]", "args: []", "SF203", "[]"),
     # tolerances
+    "an update without tolerance": ("role: scratch", "role: inout", "SF202", "tolerance:"),
     "an output without tolerance": ("  best: exact\n", "", "SF202", "tolerance:"),
     "a tolerance of no output": ("best: exact", "best: exact\n  bset: exact", "SF201", "bset"),
     "a bound on whole numbers": ("best: exact", 'best: {absolute: "1"}', "SF203", '{absolute: "1"}'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from specforge.record.provenance import input_files
 from specforge.spec.facts import load_device
 from specforge.spec.interface import find_kernel
 from specforge.spec.load import Spec, load_spec
-from specforge.spec.tuning import kernel_inputs, load_tunings, tuning_path
+from specforge.spec.tuning import find_tuning, kernel_inputs, load_tunings, tuning_path
 
 SPEC = """\
 specforge: 1
@@ -97,6 +98,24 @@ def test_the_file_is_an_input(spec_path: Path, write) -> None:
     write()
     found = {entry.path: entry.role for entry in input_files(load_spec(spec_path))}
     assert found["tunings/h100_sxm/moe__router_topk.yaml"] == "tuning"
+
+
+def test_a_shipped_file_counts_for_the_shipped_kernel_alone(
+    project: Path, spec_path: Path, write, kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("specforge.spec.tuning.shipped", lambda: project)
+    own = project.parent / "own"
+    shipped = write()
+    assert find_tuning(own, "h100_sxm", kernel) == shipped
+    assert find_tuning(own, "h200_sxm", kernel) is None
+    assert load_tunings(own, "h100_sxm", [kernel]).used()[0].path.resolve() == shipped
+    mine = tuning_path(own, "h100_sxm", kernel.identity)
+    mine.parent.mkdir(parents=True)
+    shutil.copy(shipped, mine)
+    assert find_tuning(own, "h100_sxm", kernel) == mine
+    mine.unlink()
+    shutil.copytree(project / "kernels", own / "kernels")
+    assert find_tuning(own, "h100_sxm", find_kernel("moe/router_topk", (own, project))) is None
 
 
 def test_another_devices_file_says_nothing(spec_path: Path, write, kernel) -> None:

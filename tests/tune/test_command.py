@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,17 +67,8 @@ class Home:
 
 
 @pytest.fixture
-def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    folder = tmp_path / "home"
-    (folder / "specs").mkdir(parents=True)
-    (folder / "specs" / "small.yaml").write_text(SPEC)
-    (folder / "specs" / "devices").symlink_to(ROOT / "specs" / "devices")
-    (folder / "kernels").symlink_to(ROOT / "kernels")
-    shared = tmp_path_factory.getbasetemp().parent / "specforge-cache"
-    shared.mkdir(exist_ok=True)
-    (folder / ".specforge").mkdir()
-    (folder / ".specforge" / "cache").symlink_to(shared)
-    return Home(folder)
+def home(small: Callable[[str], Path]) -> Home:
+    return Home(small(SPEC))
 
 
 def test_tuned_again_and_used(home: Home) -> None:

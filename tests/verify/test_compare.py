@@ -85,6 +85,16 @@ def test_exact_outputs() -> None:
     assert str(error) == "out[0, 1] is 17, the reference says 1: they must be equal; 1 of 2 rows wrong"
 
 
+def test_whole_numbers_that_rounding_may_tip() -> None:
+    """Where the magnitude is 0 they are exact; at a tie the neighbour will do, and no other."""
+    want, ties = np.array([[4, 64, -7]]), np.array([[0.0, 1.0, 0.0]])
+    tied = Tolerance(False, conditioned=1.0)
+    assert compare(np.array([[4, 63, -7]], np.int32), want, tied, ties).passed
+    assert not compare(np.array([[4, 62, -7]], np.int32), want, tied, ties).passed
+    error = compare(np.array([[4, 64, -8]], np.int32), want, tied, ties)
+    assert str(error).startswith("out[0, 2] is -8, the reference says -7: they must be equal")
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
 def test_poison_is_recognised(dtype: str) -> None:
     want = np.arange(6).reshape(2, 3)

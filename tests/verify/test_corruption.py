@@ -131,6 +131,67 @@ def test_what_does_not_apply_is_listed_with_its_reason() -> None:
         assert names <= {trial.corruption for trial in trials if trial.output == output}
 
 
+UPDATED = """\
+specforge: 1
+kernel: blend
+summary: Every row's state, shrunk, plus the key times the value; and the state times the query.
+template: kernel.cu.j2
+reference: reference.py
+parameters:
+  rows: {type: int, bind: launch, domain: "1..64"}
+  keys: {type: int, bind: launch, domain: "8..256"}
+tensors:
+  key:   {shape: [rows, keys], dtype: f32, role: in}
+  query: {shape: [rows, keys], dtype: f32, role: in}
+  value: {shape: [rows], dtype: f32, role: in}
+  state: {shape: [rows, keys], dtype: f32, role: inout}
+  out:   {shape: [rows], dtype: f32, role: out, rows: [0]}
+launches:
+  - {entry: blend, grid: [rows], block: [32], args: [key, query, value, state, out, keys]}
+work: {bytes: "keys", flops: "keys"}
+emulation: {steps: "rows * keys"}
+reductions:
+  keys: {axes: {key: 1, query: 1, state: 1}}
+tolerance:
+  state: {conditioned: "4 * roundoff(f32)"}
+  out: {conditioned: "16 * roundoff(f32)"}
+"""
+UPDATED_REFERENCE = '''\
+"""In float64."""
+
+import numpy as np
+
+
+def reference(*, key, query, value, state):
+    new = 0.5 * state + key * value[:, None]
+    size = 0.5 * np.abs(state) + np.abs(key * value[:, None])
+    total, most = (new * query).sum(axis=1), (size * np.abs(query)).sum(axis=1)
+    return {"state": new, "state_magnitude": size, "out": total, "out_magnitude": most}
+'''
+
+
+def test_what_is_updated_in_place_must_not_stay_as_it_was(make_kernel: Callable) -> None:
+    kernel = make_kernel(UPDATED, UPDATED_REFERENCE)
+    trials = tried(kernel, {"rows": 3, "keys": 100})
+    assert survivors(trials) == {}
+    found = {(trial.output, trial.corruption): trial for trial in trials}
+    for name in ("a stale output", "an unwritten tail", "all zeros", "rows permuted"):
+        assert found["state", name].outcome == "rejected"
+    assert found["state", "a part of keys left out"].reason == "it has this axis itself"
+    assert found["out", "7 of keys=100 left out"].outcome == "rejected"
+    wide = {"state": Tolerance(False, absolute=10.0)}
+    loose = tried(kernel, {"rows": 3, "keys": 100}, lambda plan: replace(plan, tolerances=plan.tolerances | wide))
+    assert {("state", "a stale output"), ("state", "an unwritten tail")} <= set(survivors(loose))
+
+
+def test_what_the_reference_leaves_alone_cannot_be_stale(make_kernel: Callable) -> None:
+    still = UPDATED_REFERENCE.replace("0.5 * state + key * value[:, None]", "state")
+    trials = tried(make_kernel(UPDATED, still), {"rows": 3, "keys": 100})
+    idle = {trial.corruption: trial.reason for trial in trials if trial.output == "state" and trial.outcome == "idle"}
+    assert idle["a stale output"] == "it leaves this output as it is"
+    assert idle["an unwritten tail"] == "the reference changes nothing"
+
+
 PACKED = """\
 specforge: 1
 kernel: blend

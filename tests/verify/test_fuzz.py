@@ -16,9 +16,9 @@ from specforge.diagnostics import SpecForgeError
 from specforge.spec.geometry import Plan
 from specforge.spec.interface import Kernel
 from specforge.verify.covering import cover
+from specforge.verify.crash import describe_crash
 from specforge.verify.example import Example
 from specforge.verify.fuzz import FuzzReport, fuzz
-from specforge.verify.session import describe_crash
 
 Outputs = dict[str, np.ndarray]
 

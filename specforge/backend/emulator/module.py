@@ -105,7 +105,8 @@ class _SharedArray(ctypes.Structure):
 class Buffer:
     """Memory that a kernel may touch: where its data starts, its bytes, the guard bytes around, an element's bytes.
 
-    What is `writable` holds nothing to be read before it was written; what is not holds an input.
+    What is `writable` holds nothing to be read before it was written, unless it is `given` too: that is updated in
+    place. What is not writable holds an input.
     """
 
     name: str
@@ -115,6 +116,12 @@ class Buffer:
     writable: bool
     before: int = 0
     after: int = 0
+    given: bool = False
+
+    @property
+    def access(self) -> int:
+        """As `Watched` of runtime/emulator_regions.h has it."""
+        return 0 if not self.writable else 2 if self.given else 1
 
 
 class EmulatedModule:
@@ -154,7 +161,7 @@ class EmulatedModule:
         if self.sanitize == "off":
             return
         watched = (_Watched * len(buffers))(
-            *(_Watched(b.address, b.nbytes, b.before, b.after, b.element, b.writable, b.name.encode()) for b in buffers)
+            *(_Watched(b.address, b.nbytes, b.before, b.after, b.element, b.access, b.name.encode()) for b in buffers)
         )
         self._watched = watched  # the library keeps the names
         if not self._library.specforge_emulator_watch(watched, len(buffers)):

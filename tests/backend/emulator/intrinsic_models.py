@@ -165,6 +165,7 @@ MODELS = {
     "load_even": Model(2, 1, lambda x: x[:, :1] >> 16 | x[:, 1:] << 16),
     "q4k_scales": Model(3, 4, _q4k),
     "q6k_values": Model(3, 4, _q6k),
+    "load_ahead": Model(4, 7, lambda x: np.concatenate([x[:, :1], x[:, :2], x], axis=1)),
     "stream_words": Model(1, 6, lambda x: np.tile(x, (1, 6))),
     "stream_pairs": Model(2, 6, lambda x: np.tile(x, (1, 3))),
     "stream_quads": Model(4, 16, lambda x: np.tile(x, (1, 4))),

@@ -1,4 +1,5 @@
 // One entry, run_NAME, per device function: item i takes IN words of x and leaves OUT words in y, one thread an item.
+#include "ahead.cuh"
 #include "bits.cuh"
 #include "convert.cuh"
 #include "dot.cuh"
@@ -58,6 +59,9 @@ ENTRY(load_even, 2, 1, out[0] = load_even(reinterpret_cast<const unsigned short*
 ENTRY(q4k_scales, 3, 4, const unsigned packed[3] = {in[0], in[1], in[2]}; unsigned scales[2]; unsigned mins[2];
       q4k_scales(packed, scales, mins); out[0] = scales[0]; out[1] = scales[1]; out[2] = mins[0]; out[3] = mins[1];)
 ENTRY(q6k_values, 3, 4, for (int part = 0; part < 4; ++part) out[part] = q6k_values(in[part % 2], in[2], part);)
+
+ENTRY(load_ahead, 4, 7, const uint4 four = load_ahead(reinterpret_cast<const uint4*>(in)); out[0] = load_ahead(in);
+      const uint2 two = load_ahead(reinterpret_cast<const uint2*>(in)); out[1] = two.x; out[2] = two.y; put(out + 3, {four.x, four.y, four.z, four.w});)
 
 // Every load and every store of stream.cuh, of 4, 8 and 16 bytes.
 ENTRY(stream_words, 1, 6, prefetch_l1(in); prefetch_l2(in); const CachePolicy first = evict_first(); const CachePolicy last = evict_last();

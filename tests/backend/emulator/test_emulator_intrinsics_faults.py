@@ -60,13 +60,18 @@ def collectives(load):
 @pytest.fixture(scope="module")
 def grids(load):
     source = (HERE / "dependent.cu").read_text()
-    names = ["first_grid", "second_grid", "impatient", "overwrites", "traps"]
+    names = ["first_grid", "second_grid", "impatient", "overwrites", "traps", "last_adds", "counts_too_early"]
     return {kind: load(source, names, kind) for kind in ("off", "shadow")}
 
 
 def watch(module: EmulatedModule, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> None:
     every = {**inputs, **outputs}
-    module.watch([Buffer(name, a.ctypes.data, a.nbytes, a.itemsize, name in outputs) for name, a in every.items()])
+    module.watch(
+        [
+            Buffer(name, a.ctypes.data, a.nbytes, a.itemsize, name in outputs, given=name == "count")
+            for name, a in every.items()
+        ]
+    )
 
 
 def launch(module: EmulatedModule, entry: str, block: int, x: np.ndarray, y: np.ndarray, schedule: int = 0) -> None:
@@ -183,6 +188,30 @@ class Grids:
         given, x, middle, y = (array.ctypes.data for array in (self.given, self.x, self.middle, self.y))
         calls = [Call("first_grid", *sizes, [given, x]), Call(first, *sizes, [x, middle])]
         module.launch_all([*calls, Call(second, *sizes, [x, middle, y], dependent=True)], schedule=schedule)
+
+
+def counted(module: EmulatedModule, entry: str, threads: int, schedule: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The sum that the last of eight blocks makes of what all left, in the second of two launches; the counter."""
+    x, parts = np.arange(256, dtype=np.uint32), np.full(8, 0xFFFFFFFF, np.uint32)
+    count, y = np.zeros(1, np.uint32), np.zeros(1, np.uint32)
+    watch(module, {"x": x}, {"parts": parts, "count": count, "y": y})
+    arguments = [array.ctypes.data for array in (x, parts, count, y)]
+    for turn in range(2):
+        module.launch(entry, (8, 1, 1), (threads, 1, 1), 0, arguments, schedule=schedule + turn)
+    return y, count
+
+
+@pytest.mark.parametrize("schedule", [0, 1, 5])
+@pytest.mark.parametrize("kind", ["off", "shadow"])
+def test_the_last_block_has_all_parts(grids, kind, schedule):
+    y, count = counted(grids[kind], "last_adds", 32, schedule)
+    assert (y[0], count[0]) == (255 * 128, 0)
+
+
+def test_a_block_that_counts_too_early_is_a_race(grids):
+    with pytest.raises(EmulationFault) as caught:
+        counted(grids["shadow"], "counts_too_early", 1)
+    assert caught.value.kind in ("race", "uninitialised")
 
 
 @pytest.mark.parametrize("schedule", [0, 1, 5])

@@ -63,6 +63,12 @@ class FakeCase:
     def poison(self) -> None:
         self._written = False
 
+    def restore(self) -> None:
+        pass
+
+    def held(self, rotation: int) -> dict[str, np.ndarray]:
+        return {name: self._inputs[name] for name in self.plan.updated}
+
     def launch(self, rotation: int = 0, *, only: int | None = None, linked: bool = False, early: bool = False) -> None:
         self._card.groups += 1
         self._written = True
@@ -80,7 +86,7 @@ class FakeCase:
     def outputs(self, rotation: int = 0) -> dict[str, np.ndarray]:
         if self._answer is None:
             self._answer = call_reference(self.plan, self._inputs)
-        outs = [buffer for buffer in self.plan.buffers if buffer.role == "out"]
+        outs = [buffer for buffer in self.plan.buffers if buffer.is_judged]
         found = {buffer.name: self._answer[buffer.name].astype(buffer.element.numpy()) for buffer in outs}
         return found if self._written else {name: np.full_like(array, -1) for name, array in found.items()}
 
@@ -141,7 +147,7 @@ class FakeCard(CudaRunner):
     def captured(self, enqueue: Callable[[], None]) -> Iterator[Callable[[], None]]:
         yield enqueue
 
-    def time(self, works, *, lead=None, ahead=None, together=None):  # type: ignore[no-untyped-def]
+    def time(self, works, *, ahead=None):  # type: ignore[no-untyped-def]
         found = []
         for number, work in enumerate(works):
             before = self.groups

@@ -57,6 +57,29 @@ extern "C" __global__ void add(const float* partial, const float* y, float* out,
   grid_wait();
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) out[i] = partial[i] + y[i];
 }
+// Updated in place; the second goes on only for as long as it is checked before anything is timed.
+extern "C" __global__ void decay(const float* x, float* state, float* out) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  float now = 0.75f * state[i] + x[i];
+  state[i] = now;
+  out[i] = 3.0f * now;
+}
+__device__ unsigned decays;
+extern "C" __global__ void decay_at_first(const float* x, float* state, float* out) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  float now = 0.75f * state[i] + x[i];
+  if (decays < gridDim.x) state[i] = now;
+  out[i] = 3.0f * now;
+  __syncthreads();
+  if (threadIdx.x == 0) atomicAdd(&decays, 1u);
+}
+extern "C" __global__ void decay_past_the_end(const float* x, float* state, float* out) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  float now = 0.75f * state[i] + x[i];
+  state[i] = now;
+  if (i + 1 == gridDim.x * blockDim.x) state[i + 2] = now;
+  out[i] = 3.0f * now;
+}
 extern "C" __global__ void read(const float4* x, float* out, int n) {
   float sum = 0;
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n / 4; i += gridDim.x * blockDim.x) {
@@ -71,6 +94,7 @@ REFERENCES = {
     "spin": "def reference(*, x):\n    return {'out': x}\n",
     "link": "def reference(*, x, w):\n    return {'out': 0.5 * x + w.sum(axis=1)}\n",
     "two": "def reference(*, x, y):\n    return {'out': 3.0 * x + y}\n",
+    "decay": "def reference(*, x, state):\n    new = 0.75 * state + x\n    return {'state': new, 'out': 3.0 * new}\n",
     "read": "def reference(*, x):\n    return {'out': x[:1]}\n",
 }
 NORMAL = ("normal",)
@@ -96,6 +120,17 @@ def link_plan(entry: str, references: dict[str, str], rows: int = 4096) -> Plan:
     work = 4.0 * rows * 130
     chain = {"x": "out"}
     return Plan("test/link", references["link"], {}, {}, buffers, (launch,), work, 1.0, 1, CLOSE, chain=chain)
+
+
+def decay_plan(entry: str, references: dict[str, str], residency: str, n: int = 1 << 16) -> Plan:
+    buffers = (
+        BufferPlan("x", (n,), "f32", "in", NORMAL, "hot", ()),
+        BufferPlan("state", (n,), "f32", "inout", NORMAL, residency, ()),  # type: ignore[arg-type]
+        BufferPlan("out", (n,), "f32", "out", NORMAL, "hot", ()),
+    )
+    launch = LaunchPlan(entry, (n // 256, 1, 1), (256, 1, 1), 0, ("x", "state", "out"))
+    close = CLOSE | {"state": CLOSE["out"]}
+    return Plan("test/decay", references["decay"], {}, {}, buffers, (launch,), 16.0 * n, 3.0 * n, n, close)
 
 
 def read_plan(n: int, references: dict[str, str], residency: str) -> Plan:

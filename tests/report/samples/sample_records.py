@@ -96,7 +96,7 @@ def record_of(
                 targeted=item.targeted(),
                 excluded={excluded.id: excluded.reason for excluded in item.excluded},
                 parts=[part.name for part in item.parts],
-                covered_parts=[part.name for part in item.parts if part.benchmark],
+                covered_parts=list(item.covered),
             )
             for item in chosen
         ],

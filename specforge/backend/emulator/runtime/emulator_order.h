@@ -196,7 +196,7 @@ extern "C" __attribute__((visibility("default"))) void specforge_emulator_arrays
   for (unsigned i = 0; i < regions.array_count; ++i) regions.arrays[i] = arrays[i];
 }
 
-/// Tells which memory the launches that follow may touch: the tensors of one case, none of them written yet.
+/// Tells which memory the launches that follow may touch: the tensors of one case. Those to be written hold nothing yet, unless updated in place.
 extern "C" __attribute__((visibility("default"))) int specforge_emulator_watch(const specforge_emulator::Watched* watched, unsigned count) {
   using namespace specforge_emulator;
   Order& order = order_of;
@@ -221,7 +221,7 @@ extern "C" __attribute__((visibility("default"))) int specforge_emulator_watch(c
       region.kind = region_tensor;
       region.element = watched[i].element;
       region.writable = watched[i].writable != 0;
-      region.first = order.run_first;
+      region.first = watched[i].writable == 2 ? 0 : order.run_first;  // all of it counts as written; launches bound the order
       region.name = watched[i].name;
       region.shift = region.element >= 4 ? 2 : region.element == 2 ? 1 : 0;
       if (!region.writable) region.cells = nullptr;

@@ -52,7 +52,7 @@ struct Region {
 /// What the Python side passes in, one for each tensor of a case.
 struct Watched {
   uint64_t address, bytes, before, after;
-  uint32_t element, writable;
+  uint32_t element, writable;  // 0: an input, 1: holds nothing yet, 2: updated in place
   const char* name;
 };
 
