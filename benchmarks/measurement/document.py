@@ -148,11 +148,11 @@ def _cost(result: dict[str, Any]) -> Iterator[str]:
     yield (
         f"A sweep over {_product(result['tunables'])} configurations of a kernel that reads "
         f"{result['bytes'] / 2**20:g} MiB. *to 1 %*: the time in which the samples were taken that one estimator "
-        "needs, in order, to know the median to 1 % (half the interval); SpecForge stops by itself and is not scaled, "
-        "the others' sampling time is. *busy*: the timed launches' share of all wall time; then the share in which "
-        "the card ran anything, by NVML. *whole sweep to 1 %*: all but the start-up; SpecForge and nvbench get cubins "
-        "that were compiled ahead, which Kernel Tuner's sweep includes. Only SpecForge checks results: *checking* is "
-        "values, uploads, references and comparison.\n"
+        "needs, in order, to know the median to 1 % (half the interval): the time that was taken, scaled to so many "
+        "samples. SpecForge's cheapest may cost a cell no more than the others'. *busy*: the timed launches' share of "
+        "all wall time; then the share in which the card ran anything, by NVML. *whole sweep to 1 %*: all but the "
+        "start-up; SpecForge and nvbench get cubins that were compiled ahead, which Kernel Tuner's sweep includes. "
+        "Only SpecForge checks results: *checking* is values, uploads, references and comparison.\n"
     )
     yield (
         "| tool | wall, s | start-up, s | compiling, s | checking, s | sampling, s | to 1 %, s | a cell to 1 %, ms "

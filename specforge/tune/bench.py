@@ -94,6 +94,7 @@ class Bench:
     def final(self, batch: Sequence[Configuration]) -> Mapping[Configuration, Sequence[Sequence[float]]]:
         """Samples of each at full precision; every process times all of them, beginning with another one."""
         ground, timing = self.ground, self.timing
+        self.worker.restart()  # what is left on the card is a stranger to the processes below, and waited for
         tasks = self._tasks(batch, StopRule(precision=timing.precision, seconds=timing.seconds))
         rounds: dict[Configuration, list[Measurement]] = {one: [] for one in tasks}
         progress = ground.context.progress

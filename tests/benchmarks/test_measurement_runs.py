@@ -124,7 +124,7 @@ def test_truth(imagined, capsys):
     assert "OFF" in capsys.readouterr().out
 
 
-def test_cost(imagined, monkeypatch):
+def test_cost(imagined, monkeypatch, capsys):
     monkeypatch.setattr(
         cost, "sweep", lambda built, **named: engine.Sweep(tuple(measured(r, **named) for r in built), 0.5)
     )
@@ -137,7 +137,9 @@ def test_cost(imagined, monkeypatch):
     found = written(imagined, "cost")
     assert list(found["failures"]) == ["Kernel Tuner, 30 samples"]
     ours = found["tools"]["SpecForge, half-width 1 %"]
-    assert (ours["cells"], ours["to_precision"]) == (16, pytest.approx(1.6))
+    assert (ours["cells"], ours["sampling"]) == (16, pytest.approx(1.6))
+    assert ours["to_precision"] == pytest.approx(1.6 * cost.LEAST_SAMPLES / 50)
+    assert "is the cheapest to 1 % of a cell" in capsys.readouterr().out  # the imagined nvbench takes a tenth
 
 
 def test_the_page_takes_what_they_write(imagined):
