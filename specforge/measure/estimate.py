@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 from specforge.measure.samples import CONFIDENCE, estimate_median
 from specforge.measure.student import two_sided
@@ -56,7 +57,7 @@ def estimate(rounds: Sequence[Sequence[float]]) -> Estimate | None:
         raise ValueError("no processes")
     medians = [estimate_median(samples) for samples in rounds]
     count = len(medians)
-    value = sum(median.value for median in medians) / count
+    value = mean(median.value for median in medians)  # exact: equal medians have no spread, whatever their number
     sides = [
         (median.value - median.low, median.high - median.value)
         for median in medians

@@ -95,6 +95,7 @@ class Baseline:
             cap=EMULATED_STEPS,
             shrink_seconds=0.0,
             device=self.device,
+            explained=False,  # nobody reads why a mutant fails, and a fresh process costs more than most mutants
         )
 
     def watch(self, worker: Worker, *, plain: bool) -> Watch:

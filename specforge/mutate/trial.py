@@ -107,9 +107,9 @@ def _run_plain(mutant: Mutant, baseline: Baseline, worker: Worker, variant: Bind
     process lives and the unchanged kernel passes the same example in it, else only of a fresh process.
     """
     examples = baseline.quick(variant)
-    used = worker.pid is not None
+    before = worker.pid
     report = baseline.search(baseline.watch(worker, plain=True), {variant: library}, examples)
-    if report.failure is not None and used and not _is_sound(baseline, worker, variant, report.failure):
+    if report.failure is not None and before and not _is_sound(baseline, worker, before, variant, report.failure):
         worker.restart()
         report = baseline.search(baseline.watch(worker, plain=True), {variant: library}, examples)
     if report.failure is not None and report.failure.result.kind != "wrong":
@@ -117,9 +117,9 @@ def _run_plain(mutant: Mutant, baseline: Baseline, worker: Worker, variant: Bind
     return _killed(mutant, report)
 
 
-def _is_sound(baseline: Baseline, worker: Worker, variant: Bindings, failure: Failure) -> bool:
+def _is_sound(baseline: Baseline, worker: Worker, pid: int, variant: Bindings, failure: Failure) -> bool:
     """Whether a process that a mutant failed in still runs the unchanged kernel as it should."""
-    if worker.pid is None or cause(failure.result) in {"crash", "hang"}:
+    if worker.pid != pid or cause(failure.result) in {"crash", "hang"}:
         return False
     original, _ = baseline.original(variant)
     report = baseline.search(baseline.watch(worker, plain=True), {variant: original}, [failure.example])

@@ -89,6 +89,7 @@ def fuzz(
     replayed: Sequence[Variant] = (),
     rounds: int = REPLAY_ROUNDS,
     excluded: Callable[[Example], bool] | None = None,
+    explained: bool = True,
 ) -> FuzzReport:
     """Run up to `examples` examples within `budget` seconds, each of at most `cap` emulated steps, and report.
 
@@ -96,8 +97,8 @@ def fuzz(
     they fail, and committed ones do not count among `examples`. The same kernel, variants, cap and seed give the same
     examples; variants in `replayed` are for committed and known ones alone. With `excluded`, drawn examples of which it
     is true are left out, and so are the ends of the ranges, which nobody draws. Shrinking ends after `shrink_seconds`,
-    or with the budget, and an example under way within GRACE after it. `device` holds the `device.*` names that
-    defaults of tunables use.
+    or with the budget, and an example under way within GRACE after it. Where failures are to be `explained`, the
+    simplest is run again in a fresh process. `device` holds the `device.*` names that defaults of tunables use.
 
     Raises SpecForgeError where the reference fails or no case satisfies the constraints, and passes on what the worker
     raises beyond crashes, time-outs and kernel faults.
@@ -130,7 +131,8 @@ def fuzz(
         for turn in range(TURNS):
             if session.failure is None and not session.out_of_time and session.executed < session.examples:
                 _search(session, drawer, seed + turn)
-    session.explain()
+    if explained:
+        session.explain()
     return FuzzReport(
         kernel=kernel.identity,
         backend=backend,

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import specforge
 from specforge.diagnostics import SpecForgeError
 from specforge.kernel.build import Job, build_all, build_cubin
 from specforge.kernel.cache import Cache
-from specforge.kernel.nvrtc import cheap_identity, load_toolchain
+from specforge.kernel.nvrtc import cheap_identity, compile_source, load_toolchain
 from specforge.kernel.render import render
 from specforge.roots import shipped
 from specforge.spec.interface import find_kernel, list_kernels
@@ -339,3 +340,21 @@ def test_shipped_kernels_compile_without_spills(identity, cache):
     assert time.monotonic() - start < 30
     assert {launch.entry for launch in kernel.file.launches} <= set(binary.resources)
     assert all(taken.registers > 0 for taken in binary.resources.values())
+
+
+@pytest.mark.parametrize(("lacks", "built"), [(1, True), (9, False)])
+def test_a_log_without_an_entrys_registers_is_asked_for_again(make_kernel, cache, monkeypatch, lacks, built):
+    kernel = make_kernel()
+    left = iter(range(lacks))
+
+    def forgetful(*arguments, **named):
+        found = compile_source(*arguments, **named)
+        return found if next(left, None) is None else replace(found, log="")
+
+    monkeypatch.setattr("specforge.kernel.build.compile_source", forgetful)
+    if built:
+        assert set(build(kernel, cache).resources) == {"multiply", "narrow"}
+    else:
+        (found,) = diagnose(kernel, cache)
+        assert found.code == "SF701"
+        assert "reports no registers of multiply, narrow for sm_90" in found.message

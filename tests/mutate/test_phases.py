@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from specforge.mutate.outcome import Outcome
 from specforge.mutate.run import find
 from specforge.mutate.tokens import read
 from specforge.mutate.trial import attempt
+from specforge.mutate.watch import Watch
 from specforge.roots import shipped
 from specforge.settings import read_settings
 from specforge.spec.facts import load_device
@@ -153,6 +155,19 @@ def test_a_failure_in_a_process_that_mutants_have_spoilt_is_not_believed(bench: 
     after = chosen.worker.pid
     chosen.attempt(chosen.mutant("if (false) y[i]"))
     assert chosen.worker.pid == after  # a sound process goes on after a wrong value
+
+
+def pid_of(_runner: object, _given: None) -> int:
+    """The process that a task runs in."""
+    return os.getpid()
+
+
+def test_a_waiver_may_ask_for_a_fresh_process() -> None:
+    """Of a kernel with waivers, a wrong value in a later launch is tried again in one."""
+    with Worker("emulator") as worker:
+        before = worker.call(pid_of, None, timeout=60)
+        Watch(worker).restart()
+        assert worker.call(pid_of, None, timeout=60) != before
 
 
 def test_what_a_journal_leaves_out_is_loaded_by_no_emulator() -> None:
