@@ -17,8 +17,6 @@ from specforge.spec.headers import local_headers
 from specforge.spec.interface import Kernel
 
 _CUBIN, _SOURCE, _LOG = "kernel.cubin", "source.cu", "log.txt"
-_TRIES = 3
-"""Once, of thousands of compilations on 16 threads, NVRTC's log lacked ptxas' report of an entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +89,14 @@ def _compile(job: Job, cache: Cache, key: str) -> Entry:
     from specforge.kernel.messages import compile_errors
 
     rendered, arch = job.rendered, job.arch
-    entries = {launch.entry for launch in job.kernel.file.launches}
-    for _ in range(_TRIES):
-        result = compile_source(rendered.text, rendered.template, arch, _folders(job.kernel), job.flags)
-        if result.cubin is None:
-            raise SpecForgeError(*compile_errors(result.log, rendered, arch))
-        resources = parse_resources(result.log, launch_bounds(result.cubin))
-        if entries <= resources.keys():
-            break
-    else:
-        lacking = ", ".join(sorted(entries - resources.keys()))
-        said = f"{compiler_name()} reports no registers of {lacking} for {arch}, in {_TRIES} compilations"
-        raise fail("SF701", said, Position(rendered.template), hint=f"its last log: {shorten(result.log, 300)}")
+    result = compile_source(rendered.text, rendered.template, arch, _folders(job.kernel), job.flags)
+    if result.cubin is None:
+        raise SpecForgeError(*compile_errors(result.log, rendered, arch))
+    resources = parse_resources(result.log, launch_bounds(result.cubin))
+    lacking = sorted({launch.entry for launch in job.kernel.file.launches} - resources.keys())
+    if lacking:
+        said = f"{compiler_name()} reports no registers of {', '.join(lacking)} for {arch}"
+        raise fail("SF701", said, Position(rendered.template), hint=f"its log: {shorten(result.log, 300)}")
     facts = {
         "arch": arch,
         "flags": _flags(arch, job.flags),

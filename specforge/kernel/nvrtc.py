@@ -12,8 +12,12 @@ from typing import Any
 
 from specforge.diagnostics import fail
 
-FLAGS = ("--std=c++17", "--ptxas-options=-v")
-"""Beside the architecture and the include folders."""
+FLAGS = ("--std=c++17", "--ptxas-options=-v", "--no-cache")
+"""Beside the architecture and the include folders.
+
+Where there is a driver, NVRTC keeps a cache of its own: what comes from there was not built from this source now, and
+its log lacks ptxas' report.
+"""
 
 _WHEELS = ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-cccl")
 _WAY_OUT = "install the wheels: pip install nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cuda-crt nvidia-cuda-cccl"
