@@ -96,9 +96,11 @@ class Tensor(Section):
 
     The reference is given what it held and returns what it must hold, untouched elements included.
     """
-    values: Annotated[list[Distribution | ValueRange], BeforeValidator(_listed), Field(min_length=1)] = Field(
-        default=["normal"]
-    )
+    values: Annotated[
+        list[Distribution | ValueRange],
+        BeforeValidator(_listed, json_schema_input_type=Distribution | ValueRange | list[Distribution | ValueRange]),
+        Field(min_length=1),
+    ] = Field(default=["normal"])
     """What inputs are drawn from, distributions by name or ranges; the first is the one that is timed."""
     residency: Literal["hot", "cold"] = "hot"
     """Whether a decode step finds it in L2 or must fetch it from memory.

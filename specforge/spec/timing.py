@@ -29,7 +29,10 @@ class TimingSection(Section):
     """Fresh processes that measure every case; what differs between them is in the interval. Default: 3."""
     seconds: quantity("s") | None = None  # type: ignore[valid-type]  # a type made by a function
     """Wall budget of one process for one mode of one case. Default: 3 s."""
-    modes: Annotated[list[Mode], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    modes: (
+        Annotated[list[Mode], BeforeValidator(_listed, json_schema_input_type=Mode | list[Mode]), Field(min_length=1)]
+        | None
+    ) = None
     """Default: isolated and amortised, and overlapped where the kernel declares a `chain`."""
 
     @field_validator("precision")
