@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measurement.cost import cheapest
 from benchmarks.measurement.repeatability import BY_CHANCE
 
 TOP = Path(__file__).resolve().parents[2]
@@ -168,7 +169,8 @@ def _cost(result: dict[str, Any]) -> Iterator[str]:
             f"{found['median_cell_to_precision'] * 1e3:.1f} | {found['whole']:.2f} | {found['worst_precision']:.2%} | "
             f"{found['busy_by_samples']:.1%} | {nvml} |"
         )
-    yield ""
+    first = cheapest(result["tools"])
+    yield f"\nCheapest to 1 % of a cell: {first or 'none'}. Met: {_yes(first.startswith('SpecForge'))}.\n"
     yield from _failures(result)
 
 

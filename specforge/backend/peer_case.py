@@ -81,7 +81,7 @@ class PeerCase(DeviceCase):
         self.wait()
 
     def measure_length(self) -> str | None:
-        """Count the operations of one work, for how many fit the driver's queue; why it cannot be captured, if so."""
+        """Count the operations of one work, for how many works make a graph; why it cannot be captured, if so."""
         try:
             count, reason = max(1, _operations(self._stream, self.launch)), None
         except Exception as error:

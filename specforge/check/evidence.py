@@ -243,5 +243,4 @@ def _missing(scope: Scope, case: Case) -> Mapping[str, str]:
     else:
         reason = "no time was obtained"
     timed = (metric for metric in METRICS.values() if metric.stage == "measure")
-    no_peer = "no target names a peer, or it was not measured"
-    return found | {metric.name: no_peer if metric.peer else reason for metric in timed}
+    return found | {metric.name: "no target names a peer" if metric.peer else reason for metric in timed}

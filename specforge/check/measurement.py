@@ -15,7 +15,7 @@ from specforge.check.card import TakenCard, taken_card
 from specforge.check.context import Context
 from specforge.check.jobs import Job
 from specforge.check.journal import Journal
-from specforge.check.peers import gather_rounds, measure_round
+from specforge.check.peers import absent_peer, gather_rounds, measure_round
 from specforge.diagnostics import Diagnostic, SpecForgeError, fail
 from specforge.measure.case import measure_case
 from specforge.measure.cell import Cell
@@ -88,6 +88,7 @@ class _Course:
     def __init__(self, jobs: Sequence[Job], choice: Choice, journal: Journal, context: Context) -> None:
         self._jobs, self._choice, self.journal, self._context = jobs, choice, journal, context
         self._trouble: dict[str, str] = {}
+        self._ended: str | None = None
 
     def run(self, card: TakenCard) -> None:
         """All rounds that are still due."""
@@ -113,7 +114,8 @@ class _Course:
                             journal.add_peers(job.case, number, measure_round(guest, task, job.peers))
 
     def end(self, reason: str) -> None:
-        """Give every case that is not finished the same trouble."""
+        """Give every case that is not finished the same trouble, and every peer."""
+        self._ended = reason
         for job in self._jobs:
             if self._due(job, job.processes - 1) and (job.case, job.processes - 1) not in self.journal.rounds:
                 self._trouble.setdefault(job.case, reason)
@@ -125,6 +127,9 @@ class _Course:
         fault = next((one for one in found if isinstance(one, KernelFault)), None)
         rounds = [self.journal.peers.get((job.case, number)) for number in range(job.processes)]
         peers = gather_rounds(one for one in rounds if one is not None)
+        for peer in job.peers if self._ended is not None else ():
+            if peer.name not in peers or len(peers[peer.name].rounds) < job.processes:
+                peers[peer.name] = PeerCell((absent_peer(peer, f"it was not measured to the end: {self._ended}"),))
         return Outcome(cell, fault, self._trouble.get(job.case), peers)
 
     def _due(self, job: Job, number: int, *, after: bool = False) -> bool:

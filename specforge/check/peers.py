@@ -45,15 +45,15 @@ def _measure(worker: Worker, task: MeasureTask, peer: DeclaredPeer) -> PeerMeasu
         sha256 = hashlib.sha256(peer.position.file.read_bytes()).hexdigest()
         return worker.call(measure_peer, PeerTask(task, peer, sha256), timeout=SECONDS)
     except KernelFault as fault:
-        return _absent(peer, f"it ended with a fault: {fault}")
+        return absent_peer(peer, f"it ended with a fault: {fault}")
     except WorkerTimeout as late:
-        return _absent(peer, str(late))
+        return absent_peer(peer, str(late))
     except WorkerCrashed as crash:
-        return _absent(peer, describe_crash(crash.reason, crash.output))
+        return absent_peer(peer, describe_crash(crash.reason, crash.output))
     except TaskFailed as failed:
-        return _absent(peer, failed.summary)
+        return absent_peer(peer, failed.summary)
     except SpecForgeError as error:
-        return _absent(peer, "; ".join(item.message for item in error.diagnostics))
+        return absent_peer(peer, "; ".join(item.message for item in error.diagnostics))
 
 
 def gather_rounds(rounds: Iterable[Mapping[str, PeerMeasurement]]) -> dict[str, PeerCell]:
@@ -92,5 +92,6 @@ def speedups(cell: Cell | None, peers: Mapping[str, PeerCell]) -> tuple[dict[str
     return values, missing
 
 
-def _absent(peer: DeclaredPeer, reason: str) -> PeerMeasurement:
+def absent_peer(peer: DeclaredPeer, reason: str) -> PeerMeasurement:
+    """What stands for a peer that has no times, with its reason."""
     return PeerMeasurement(peer.name, peer.tolerance_times, peer.reason, absent=" ".join(reason.split())[:600])

@@ -11,7 +11,10 @@ import pytest
 
 from specforge.backend.telemetry import Telemetry
 from specforge.backend.worker import Worker
-from specforge.check.journal import open_journal
+from specforge.check.card import CardBusy
+from specforge.check.jobs import Job
+from specforge.check.journal import Journal, open_journal
+from specforge.check.measurement import measure
 from specforge.check.peers import gather_rounds, measure_round, peers_of, speedups
 from specforge.check.recording import trusted
 from specforge.diagnostics import Position
@@ -184,6 +187,18 @@ def test_rounds_are_gathered_by_peer():
     cells = gather_rounds([one, two])
     assert [len(cells[name].rounds) for name in ("a", "b")] == [2, 1]
     assert cells["b"].absent == "no"
+
+
+def test_a_run_that_ends_early_says_so_of_every_peer(monkeypatch):
+    def busy(*_):
+        raise CardBusy("the card is used by process 7")
+
+    monkeypatch.setattr("specforge.check.measurement.taken_card", busy)
+    choice = SimpleNamespace(card=SimpleNamespace(uuid="GPU-7"))
+    job = Job("case", None, 2, (DeclaredPeer("torch", "first", Position(Path("peers.py"))),))  # type: ignore[arg-type]
+    outcome = measure([job], choice, lambda: Journal(None), None).outcomes["case"]  # type: ignore[arg-type]
+    _, missing = speedups(outcome.cell, outcome.peers)
+    assert missing["speedup[torch]"].endswith("it was not measured to the end: the card is used by process 7")
 
 
 def test_a_journal_gives_them_back(tmp_path):
