@@ -24,7 +24,12 @@ Exit status:
 @click.option("--operator", "operators", multiple=True, metavar="NAME", help="Only this operator's; may be repeated.")
 @click.option("--line", "lines", multiple=True, type=click.IntRange(min=1), help="Only mutants of this template line.")
 @click.option(
-    "--at-least", type=shared.Number(0, 100), default=95.0, show_default=True, help="The score that is due, percent."
+    "--at-least",
+    metavar="PERCENT",
+    type=shared.Number(0, 100),
+    default=95.0,
+    show_default=True,
+    help="The score that is due, percent.",
 )
 @click.option(
     "--table",

@@ -35,7 +35,12 @@ class Number(click.FloatRange):
 
 
 seed = click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything that is drawn."
+    "--seed",
+    metavar="N",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of everything that is drawn.",
 )
 only = click.option(
     "--only", metavar="GLOB", help="Only benchmarks whose name or kernel matches, such as 'flash_decode' or 'moe/*'."
