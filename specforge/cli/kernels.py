@@ -22,7 +22,14 @@ Exit status:
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Try so many mutants only, drawn at random.")
 @shared.seed
 @click.option("--operator", "operators", multiple=True, metavar="NAME", help="Only this operator's; may be repeated.")
-@click.option("--line", "lines", multiple=True, type=click.IntRange(min=1), help="Only mutants of this template line.")
+@click.option(
+    "--line",
+    "lines",
+    metavar="N",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Only mutants of this template line.",
+)
 @click.option(
     "--at-least",
     metavar="PERCENT",
