@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from specforge.diagnostics import shorten
 
@@ -20,6 +21,9 @@ UNITS: dict[str, str] = {
     "%": "share",
 }
 """Unit symbol -> dimension. A share is kept as a fraction: `80 %` is 0.8."""
+
+ROUNDED = 0.005
+"""Of a value: the most by which `round_outward` moves it."""
 
 _BINARY_PREFIXES = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 _EXAMPLES = {
@@ -94,3 +98,18 @@ def format_quantity(value: float, unit: str) -> str:
     from quantiphy import Quantity
 
     return str(Quantity(value, unit).render(prec=3, strip_zeros=True))
+
+
+def round_outward(value: float, unit: str, *, upward: bool) -> str:
+    """A value above zero with its unit in the fewest digits, two at least, that move it by no more than ROUNDED."""
+    symbol = format_quantity(value, unit).partition(" ")[2]
+    scale = parse_quantity(f"1 {symbol}", unit) if symbol else 1.0
+    exact = Decimal(f"{value / scale:.12g}")  # the quotient's own rounding is no reason for one more step
+    for digits in range(2, 13):
+        place = Decimal(1).scaleb(exact.adjusted() - digits + 1)
+        rounded = exact.quantize(place, rounding=ROUND_CEILING if upward else ROUND_FLOOR)
+        if abs(rounded - exact) <= Decimal(ROUNDED) * exact:
+            break
+    number = f"{rounded:f}"
+    number = number.rstrip("0").rstrip(".") if "." in number else number
+    return f"{number} {symbol}".strip()

@@ -1,4 +1,4 @@
-"""What the README shows: its files, its commands, and the blocks that are generated from records.
+"""What the README shows: its files, its commands, and its blocks that are generated from records, as docs/kernels.md's.
 
 `python -m tests.readme` writes the generated blocks anew; `tests/test_readme.py` checks that they are up to date.
 """
@@ -8,16 +8,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from benchmarks import routed_path
 from specforge.judge.verdict import STATUS_MEANINGS
+from specforge.record.ledger import published
 from specforge.record.model import Record
+from specforge.record.provenance import changed_since
 from specforge.record.store import read_record
-from specforge.report import measured, text
+from specforge.report import kernels, measured, text
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "kernels.md")
 _FILE = re.compile(r"<!-- file: (?P<path>\S+) -->\n```\w+\n(?P<text>.*?)```\n", re.DOTALL)
 _GENERATED = re.compile(
-    r"(?P<head><!-- (?P<what>record: (?P<record>\S+) as (?P<form>\w+)|statuses) -->\n).*?<!-- end -->", re.DOTALL
+    r"(?P<head><!-- (?P<what>record: (?P<record>\S+) as (?P<form>\w+)|ledger: (?P<ledger>\S+)"
+    r"|routed path: (?P<routed>\S+)|statuses) -->\n).*?<!-- end -->",
+    re.DOTALL,
 )
 
 
@@ -33,15 +39,20 @@ def commands() -> list[str]:
     return block[1].splitlines()
 
 
-def regenerated() -> str:
-    """The README with every generated block made anew."""
-    return _GENERATED.sub(lambda found: f"{found['head']}{_block(found)}<!-- end -->", README.read_text())
+def regenerated(page: Path = README) -> str:
+    """A page with every generated block made anew."""
+    return _GENERATED.sub(lambda found: f"{found['head']}{_block(found)}<!-- end -->", page.read_text())
 
 
 def _block(found: re.Match[str]) -> str:
     if found["what"] == "statuses":
         lines = [f"| {status.value} | {meaning} |" for status, meaning in STATUS_MEANINGS.items()]
         return "\n| status | when |\n|---|---|\n" + "\n".join(lines) + "\n\n"
+    if found["ledger"]:
+        records = kernels.newest(published(ROOT / found["ledger"]))
+        return f"\n{kernels.render([(each, changed_since(each, ROOT / each.spec_path)) for each in records])}\n"
+    if found["routed"]:
+        return f"\n{routed_path.section(ROOT / found['routed'])}\n"
     record = newest(ROOT / found["record"])
     if found["form"] == "measured":
         return "\n" + measured.render(record) + "\n"
@@ -56,4 +67,5 @@ def newest(path: Path) -> Record:
 
 
 if __name__ == "__main__":
-    README.write_text(regenerated())
+    for one in PAGES:
+        one.write_text(regenerated(one))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from specforge.cli import main
 from tests import readme
 
 
-def test_generated_blocks_are_up_to_date() -> None:
-    assert readme.regenerated() == readme.README.read_text(), "run `python -m tests.readme`"
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.name)
+def test_generated_blocks_are_up_to_date(page: Path) -> None:
+    assert readme.regenerated(page) == page.read_text(), "run `python -m tests.readme`"
 
 
 def test_the_two_commands() -> None:

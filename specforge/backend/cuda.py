@@ -66,11 +66,17 @@ class CudaRunner:
         return Execution(case.outputs(), case.violations())
 
     def prepare(
-        self, plan: Plan, binary: str, *, offset: int = 0, copies: Mapping[str, int] | None = None, spare: int = 0
+        self,
+        plan: Plan,
+        binary: str | Mapping[str, str],
+        *,
+        offset: int = 0,
+        copies: Mapping[str, int] | None = None,
+        spare: int = 0,
     ) -> DeviceCase:
         """Load the binary and place the tensors, `copies` of those it names. Ends the use of the case before.
 
-        `spare` bytes more are for `DeviceCase.scrub`.
+        `spare` bytes more are for `DeviceCase.scrub`. A plan of several kernels has several binaries, by entry.
 
         Raises KernelFault where the binary or a launch is refused, CudaError where memory is short.
         """
@@ -138,13 +144,25 @@ class CudaRunner:
         finally:
             driver.cuCtxSetLimit(limit, before)  # no check: what went wrong in the block says more
 
-    def _library(self, binary: str) -> Any:  # noqa: ANN401 -- cuda.core's ObjectCode
+    def _library(self, binary: str | Mapping[str, str]) -> Any:  # noqa: ANN401 -- cuda.core's ObjectCode
+        if not isinstance(binary, str):
+            return _Libraries({entry: self._library(path) for entry, path in binary.items()})
         if binary not in self._libraries:
             from cuda.core import ObjectCode
 
             with driver_calls(f"loading {binary}"):
                 self._libraries[binary] = ObjectCode.from_cubin(binary)
         return self._libraries[binary]
+
+
+class _Libraries:
+    """Several binaries as one: each entry comes from its own."""
+
+    def __init__(self, by_entry: Mapping[str, Any]) -> None:
+        self._by_entry = by_entry
+
+    def get_kernel(self, entry: str) -> Any:  # noqa: ANN401 -- cuda.core's Kernel
+        return self._by_entry[entry].get_kernel(entry)
 
 
 def normal_uuid(uuid: str) -> str:

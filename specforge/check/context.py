@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from specforge.check.options import Options
 from specforge.check.progress import Reporter
+from specforge.check.shared import Shared
 from specforge.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The command line, the environment, and where progress goes."""
+    """The command line, the environment, where progress goes, and what the specs of a run verify but once."""
 
     options: Options
     settings: Settings
     progress: Reporter
+    shared: Shared = field(default_factory=Shared)

@@ -14,7 +14,7 @@ from specforge.check.metrics import floors_of, measured_values
 from specforge.check.options import Options
 from specforge.check.peers import speedups
 from specforge.check.variants import Variant, variant_of
-from specforge.check.verification import Verification
+from specforge.check.verification import STAND_INS, Verification
 from specforge.judge.verdict import Evidence, Value
 from specforge.kernel.build import Binary
 from specforge.kernel.occupancy import occupancy
@@ -27,9 +27,6 @@ from specforge.spec.sweep import Case
 from specforge.verify.example import Example
 from specforge.verify.fuzz import FuzzReport
 from specforge.verify.waiver import Waivers, WaiverUse
-
-STAND_INS = 10
-"""Examples of a case's own binary that stand for the case where it is too large to be emulated itself."""
 
 
 @dataclass(frozen=True, slots=True)

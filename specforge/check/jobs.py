@@ -83,7 +83,7 @@ def jobs_of(
             ),
             energy=ENERGY_SECONDS if asked & {"energy", "tokens_per_joule"} else 0.0,
         )
-        found.append(Job(case.id, task, timing.processes, peers_of(home, every=options.peers)))
+        found.append(Job(case.id, task, timing.processes, peers_of(home, case.id, every=options.peers)))
     return found
 
 

@@ -23,12 +23,12 @@ SECONDS = 300.0
 """The longest that one peer may take in one process, compiling it included."""
 
 
-def peers_of(benchmark: Benchmark, *, every: bool = False) -> tuple[DeclaredPeer, ...]:
-    """The peers that a benchmark's targets name, or `every` one that its kernel has; in their file's order."""
+def peers_of(benchmark: Benchmark, case: str, *, every: bool = False) -> tuple[DeclaredPeer, ...]:
+    """The peers that targets name which hold for a case, or `every` one of its kernel; in their file's order."""
     kernel = benchmark.kernel
     if kernel is None or kernel.peers is None:
         return ()
-    named = {target.peer for target in benchmark.targets}
+    named = {target.peer for target in benchmark.targets if case in target.cases}
     return tuple(peer for name, peer in declared_peers(kernel.peers).items() if every or name in named)
 
 

@@ -235,6 +235,7 @@ def _fuzz(report: FuzzReport, run: Run, options: Options) -> FuzzEntry:
             worst_ratio=ratio_entry(held.worst_ratio),
             failed=held.failure is not None,
         ),
+        searched_for=report.searched_for,
     )
 
 

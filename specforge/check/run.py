@@ -22,6 +22,7 @@ from specforge.check.progress import reporter
 from specforge.check.publish import check_ahead, keep, keep_all, show
 from specforge.check.recording import Run, record_of
 from specforge.check.resume import check_resume, finish, journal_of
+from specforge.check.shared import sharing
 from specforge.check.variants import variant_of, variants
 from specforge.check.verification import chosen_example, verify
 from specforge.diagnostics import Diagnostic, SpecForgeError
@@ -46,10 +47,11 @@ def check_specs(paths: Sequence[Path], options: Options, form: str, settings: Se
         print(f"specforge: --only {options.only!r} selects nothing; {hint}", file=sys.stderr)
     records: list[Record] = []
     found: list[Diagnostic] = []
+    shared = sharing(specs, options)
     with reporter(live=sys.stderr.isatty()) as progress:
         for spec in specs:  # what one spec's fault ends is that spec; what the others showed is kept
             try:
-                records.append(check_spec(spec, Context(options, settings, progress)))
+                records.append(check_spec(spec, Context(options, settings, progress, shared)))
                 if baseline is not None:
                     records[-1], problems = compared(records[-1], baseline, options)
                     found += problems

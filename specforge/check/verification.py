@@ -37,6 +37,8 @@ EMULATED_STEPS = 2e8
 """The most thread-steps of one emulated example, about a second; few examples come near it (`verify/draw.py`)."""
 CARD_STEPS = 5e9
 """The same on a card, where the float64 reference on the CPU sets the limit."""
+STAND_INS = 10
+"""Examples of a case's own binary that stand for the case where it is too large to be emulated itself."""
 OWN_STEPS = EMULATED_STEPS / 64
 """Emulated steps up to which the spec's own cases, too, are run again under another schedule and with fresh values."""
 
@@ -72,6 +74,10 @@ class _Job:
     known: tuple[Example, ...]
     """Failures of before."""
     committed: tuple[Example, ...]
+    searched: tuple[Plan, ...]
+    """Plans of all cases that the search is for: its own, and those of specs that will share it."""
+    report: FuzzReport | None
+    """What an earlier spec of this run found, so that only the cases are left."""
 
 
 def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) -> Verification:
@@ -88,17 +94,24 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
     example = chosen_example(options, kernels)
     committed = {name: committed_examples(kernel) if example is None else () for name, kernel in kernels.items()}
     known = {name: load_failures(kernel, settings.state) for name, kernel in kernels.items()}
-    if example is None:
-        wanted = {
-            name: _wanted(kernel, [plans[case.id] for case in users[name]], device, options.seed)
-            for name, kernel in kernels.items()
-        }
-    else:
-        wanted = {name: _of_examples(kernel, [example], device) for name, kernel in kernels.items()}
-    every = {
-        name: wanted[name] | (_of_examples(kernel, [*committed[name], *known[name]], device) if example is None else {})
-        for name, kernel in kernels.items()
-    }
+    shared = context.shared
+    reports: dict[str, FuzzReport | None] = {}
+    wanted: dict[str, dict[Variant, Plan]] = {}
+    every: dict[str, dict[Variant, Plan]] = {}
+    searched: dict[str, list[Plan]] = {}
+    for name, kernel in kernels.items():
+        searched[name] = [plans[case.id] for case in users[name]]
+        if example is not None:
+            wanted[name] = every[name] = _of_examples(kernel, [example], device)
+            continue
+        own = {variant_of(kernel, case.parameters, case.tunables): case for case in reversed(searched[name])}
+        reports[name] = shared.search(kernel, choice, frozenset(own))
+        if reports[name] is not None:
+            wanted[name] = every[name] = own
+            continue
+        searched[name] += shared.others(kernel, spec, choice, options)
+        wanted[name] = _wanted(kernel, searched[name], device, options.seed)
+        every[name] = wanted[name] | _of_examples(kernel, [*committed[name], *known[name]], device)
     progress.stage("rendering for verification")
     rendered = render_all({variant: shape for group in every.values() for variant, shape in group.items()})
     progress.stage(f"compiling {len(rendered)} variants for {choice.name}", len(rendered))
@@ -121,19 +134,26 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
             options.profile_of(kernel),
             known[name],
             committed[name],
+            tuple(searched[name]),
+            reports.get(name),
         )
         for name, kernel in kernels.items()
     ]
     rounds = 1 if options.held_out_seed is None or example is not None else 2
-    total = sum(job.profile.examples * rounds if example is None else 1 for job in jobs)
-    progress.stage(f"fuzzing {', '.join(kernels)}", total)
-    return _Bench(choice, context, device, total).run(jobs, executed)
+    fresh = [job for job in jobs if job.report is None]
+    total = sum(job.profile.examples * rounds if example is None else 1 for job in fresh)
+    if fresh:
+        progress.stage(f"fuzzing {', '.join(job.kernel.identity for job in fresh)}", total)
+    else:
+        progress.stage("running the spec's own cases", 0)
+    return _Bench(spec, choice, context, device, total).run(jobs, executed)
 
 
 class _Bench:
     """Runs jobs: side by side on the emulator, each in a worker of its own; one after another on a card."""
 
-    def __init__(self, choice: Choice, context: Context, device: Mapping[str, Scalar], total: int) -> None:
+    def __init__(self, spec: Spec, choice: Choice, context: Context, device: Mapping[str, Scalar], total: int) -> None:
+        self._spec = spec
         self._choice = choice
         self._context = context
         self._device = device
@@ -171,21 +191,25 @@ class _Bench:
         deadline = last if held is None else last - held_out.SHARE * job.profile.seconds
         with Worker(self._choice.runner) as worker:
             self._workers.append(worker)
-            if job.example is None:
-                plans = [shape for _, shape in job.cases]
-                choices = [choice for choice, _ in job.binaries]
-                examine(job.kernel, plans, choices, Bench(worker, self._device, options.seed, deadline))
-            report = found.reports[job.kernel.identity] = self._fuzz(job, worker, deadline)
             # On a card that measures, each case is verified there, around its timing.
             measured = self._choice.card is not None and options.reaches("measure")
+            report = job.report
+            if report is None:
+                if job.example is None:
+                    choices = [choice for choice, _ in job.binaries]
+                    examine(job.kernel, job.searched, choices, Bench(worker, self._device, options.seed, deadline))
+                report = self._fuzz(job, worker, deadline, stand_ins=job.example is None and not measured)
+                self._context.shared.keep_search(job.kernel, self._choice, report, self._spec)
+            found.reports[job.kernel.identity] = report
             if report.failure is None and job.example is None and not measured:
                 self._own_cases(job, worker, found, beyond, deadline)
             own_right = all(found.own[case].failure is None for case, _ in job.cases if case in found.own)
             if held is not None and report.failure is None and own_right:
                 found.reports[job.kernel.identity] = self._hold_out(job, worker, report, held, last)
 
-    def _fuzz(self, job: _Job, worker: Worker, deadline: float) -> FuzzReport:
+    def _fuzz(self, job: _Job, worker: Worker, deadline: float, *, stand_ins: bool) -> FuzzReport:
         kernel, state = job.kernel, self._context.settings.state
+        large = [variant_of(kernel, case.parameters, case.tunables) for case in job.searched if case.steps > self._cap]
         report = fuzz(
             kernel,
             job.binaries,
@@ -201,6 +225,8 @@ class _Bench:
             progress=lambda count: self._note(kernel.identity, count),
             device=self._device,
             backend=self._choice.name,
+            singled=[dict(variant.bindings) for variant in dict.fromkeys(large)] if stand_ins else [],
+            enough=STAND_INS,
         )
         failed = [report.failure.example] if report.failure is not None else []
         failed = [example for example in failed if example not in job.committed]
@@ -247,6 +273,10 @@ class _Bench:
             left = deadline - time.monotonic()
             if left <= 0 or any(report.failure is not None for report in found.own.values()):
                 continue
+            known = self._context.shared.case(job.kernel, self._choice, shape)
+            if known is not None:
+                found.own[case] = known
+                continue
             variant = variant_of(job.kernel, shape.parameters, shape.tunables)
             usual = resolve_tunables(job.kernel, shape.parameters, self._device)
             tuned = {name: value for name, value in shape.tunables.items() if value != usual[name]}
@@ -264,6 +294,7 @@ class _Bench:
                 device=self._device,
                 backend=self._choice.name,
             )
+            self._context.shared.keep_case(job.kernel, self._choice, shape, found.own[case])
 
 
 def chosen_example(options: Options, kernels: Mapping[str, Kernel]) -> Example | None:

@@ -8,7 +8,7 @@ from specforge import __version__
 from specforge.cli.check import check
 from specforge.cli.group import Group
 from specforge.cli.kernels import mutate, parity, tune
-from specforge.cli.specs import doctor, explain, judge, list_, render, schema
+from specforge.cli.specs import bounds, doctor, explain, judge, list_, render, schema
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -25,5 +25,5 @@ def main() -> None:
     """
 
 
-for command in (check, doctor, explain, judge, list_, mutate, parity, render, schema, tune):
+for command in (bounds, check, doctor, explain, judge, list_, mutate, parity, render, schema, tune):
     main.add_command(command)

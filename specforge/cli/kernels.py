@@ -31,6 +31,11 @@ Exit status:
     help="Only mutants of this template line.",
 )
 @click.option(
+    "--shard",
+    metavar="N/COUNT",
+    help="Only every COUNTth mutant, from the Nth; a run without this puts together what such runs found.",
+)
+@click.option(
     "--at-least",
     metavar="PERCENT",
     type=shared.Number(0, 100),
@@ -58,6 +63,7 @@ def mutate(  # noqa: PLR0917 - one argument for each option
     seed: int,
     operators: tuple[str, ...],
     lines: tuple[int, ...],
+    shard: str | None,
     at_least: float,
     table: Path | None,
     device: Path | None,
@@ -68,9 +74,10 @@ def mutate(  # noqa: PLR0917 - one argument for each option
     equivalent and to be listed in kernel.yaml: `equivalent_mutants: [{mutant: ID, reason: "..."}]`. A run that was
     stopped goes on where it was.
     """
-    from specforge.mutate.run import Choice, mutate
+    from specforge.mutate.run import Choice, mutate, read_shard
 
-    return mutate(kernels, Choice(sample, seed, operators, lines, at_least, table), device, shared.settings())
+    choice = Choice(sample, seed, operators, lines, read_shard(shard) if shard else None, at_least, table)
+    return mutate(kernels, choice, device, shared.settings())
 
 
 @click.command(

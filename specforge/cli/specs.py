@@ -1,4 +1,4 @@
-"""What is asked of specs, records and this machine: list, explain, render, judge, doctor, schema."""
+"""What is asked of specs, records and this machine: list, explain, render, judge, bounds, doctor, schema."""
 
 from __future__ import annotations
 
@@ -81,6 +81,42 @@ def judge(record: Path, form: str, publish: bool) -> int:
     from specforge.check.rejudge import rejudge
 
     return rejudge(record, form, shared.settings(), publish_it=publish)
+
+
+@click.command()
+@click.argument("record", metavar="RECORD", type=click.Path(path_type=Path))
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="Only this metric; may be repeated. A speedup is bounded over each peer that was measured.  "
+    "[default: amortised_latency, overlapped_latency, latency]",
+)
+def bounds(record: Path, metrics: tuple[str, ...]) -> int:
+    """Print target lines that hold what a RECORD reached, to be put into its spec: the ratchet after an improvement.
+
+    One line for each case and metric. The bound is the measured median, moved to the bad side by 3 % or by twice the
+    width of its interval of 95 %, whichever is more, and rounded outward: noise does not turn it red, a loss does. What
+    was measured in one process only has no such interval, and gets no line.
+
+    Behind each line stands how it compares with the spec's own bound: tighter, looser, unchanged or new. Take the
+    tighter and the new ones. A looser one means that the run was noisier or the kernel slower than the bound allows
+    for; a bound that holds stays. A goal that is a `known_miss` stays beside them.
+
+    \b
+    specforge bounds results/h100_sxm/qwen35_h100/2026-11-22-637acee50187.json
+    specforge bounds RECORD --metric amortised_speedup --metric achievable_bandwidth_share
+
+    \b
+    Exit status:
+      2  bad command line; no record, one of another card than its spec's, or nothing in it to bound
+      0  lines were printed
+    """
+    from specforge.report.bounds import bounds as lines
+
+    click.echo(lines(record, metrics), nl=False)
+    return 0
 
 
 @click.command()

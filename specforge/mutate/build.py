@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -51,9 +52,12 @@ class Build:
         built = build_hosts({variant: rendered}, settings, _tell_nobody, options=options, sanitize=sanitize)
         return built[variant]
 
-    def check_cubin(self, kernel: Kernel, rendered: Rendered) -> None:
-        """Compile as `check` does for the card; raises SF506 where NVRTC refuses, as for too much shared memory."""
-        build_cubin(rendered, kernel, self.architecture, Cache(kernel.folder / "cubins"))
+    def cubin(self, kernel: Kernel, rendered: Rendered) -> str:
+        """Compile as `check` does for the card; a digest of the code.
+
+        Raises SF506 where NVRTC refuses, as for too much shared memory.
+        """
+        return build_cubin(rendered, kernel, self.architecture, Cache(self.folder / "cubins")).cubin_sha256
 
     def own_library(self, kernel: Kernel, rendered: Rendered, way: Way) -> Path:
         """The same, moved into the kernel's folder, which is a mutant's own."""
@@ -76,6 +80,11 @@ def _tell_nobody(_done: int, _total: int | None) -> None:
 def code_of(library: Path) -> str:
     """A digest of an unsanitized library's code. Such a library holds no path, no time and no column of the source."""
     return hashlib.sha256(library.read_bytes()).hexdigest()
+
+
+def size_of(library: Path) -> int:
+    """How much a library says: sections are padded to whole pages, and other measures need an ELF reader."""
+    return len(zlib.compress(library.read_bytes()))
 
 
 def build_with(settings: Settings, architecture: str) -> Build:

@@ -16,7 +16,8 @@ from specforge.disk import write_whole
 from specforge.mutate.baseline import examples_of
 from specforge.mutate.build import CHECKED
 from specforge.mutate.outcome import Outcome
-from specforge.roots import shipped
+from specforge.mutate.tokens import without_comments
+from specforge.spec.headers import local_headers
 from specforge.spec.interface import Kernel
 
 _TOOL = ("mutate", "verify", "backend", "kernel", "check/prepare.py")
@@ -26,10 +27,15 @@ _CARD = ("cuda*.py", "device_*.py", "lock.py", "probe.py", "stopwatch.py", "tele
 
 
 class Journal:
-    """One kernel's outcomes under the state folder. The first line says of what; another kernel or tool starts anew."""
+    """One kernel's outcomes under the state folder. The first line says of what; another kernel or tool starts anew.
 
-    def __init__(self, kernel: Kernel, device: str, state: Path) -> None:
-        self.path = state / "mutate" / f"{kernel.identity.replace('/', '__')}.jsonl"
+    Each shard of a run writes a file of its own, and every run reads all of them.
+    """
+
+    def __init__(self, kernel: Kernel, device: str, state: Path, shard: tuple[int, int] | None = None) -> None:
+        name = kernel.identity.replace("/", "__")
+        own = f".{shard[0]}of{shard[1]}" if shard else ""
+        self.path = state / "mutate" / f"{name}{own}.jsonl"
         self._key = {
             "kernel": kernel.identity,
             "inputs": inputs_sha256(kernel),
@@ -39,11 +45,15 @@ class Journal:
         }
         self._turn = Lock()
         self.outcomes: dict[str, Outcome] = {}
-        lines = _read(self.path)
-        if lines and lines[0] == self._key:
-            self.outcomes = {line["mutant"]: Outcome(**line) for line in lines[1:]}
-        whole = [self._key, *(asdict(outcome) for outcome in self.outcomes.values())]
+        for path in sorted(self.path.parent.glob(f"{name}.*jsonl")):
+            self.outcomes |= self._known(path)
+        whole = [self._key, *(asdict(outcome) for outcome in self._known(self.path).values())]
         write_whole(self.path, "".join(f"{json.dumps(line)}\n" for line in whole))
+
+    def _known(self, path: Path) -> dict[str, Outcome]:
+        """What a file says of these inputs and this tool."""
+        lines = _read(path)
+        return {line["mutant"]: Outcome(**line) for line in lines[1:]} if lines[:1] == [self._key] else {}
 
     def add(self, outcome: Outcome) -> None:
         """Note an outcome; from now on it survives whatever happens to this process."""
@@ -68,24 +78,25 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def file_digests(kernel: Kernel) -> dict[str, str]:
-    """SHA-256 of template and reference as they lie on disk, and of what kernel.yaml says."""
-    paths = {"template": kernel.template, "reference": kernel.reference}
-    found = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
-    return found | {"kernel": kernel.said_sha256()}
+    """SHA-256 of the template less its comments, of the reference, and of what kernel.yaml says."""
+    template = without_comments(kernel.template.read_text(encoding="utf-8"))
+    found = {"template": template.encode(), "reference": kernel.reference.read_bytes()}
+    return {name: hashlib.sha256(said).hexdigest() for name, said in found.items()} | {"kernel": kernel.said_sha256()}
 
 
 def inputs_sha256(kernel: Kernel) -> str:
-    """Of all in a kernel's folder that an outcome may depend on."""
-    left_out = {path.resolve() for path in (kernel.document.path, kernel.peers) if path is not None}
+    """Of all that an outcome may depend on: what lies in the kernel's folder, and the headers that it includes."""
+    left_out = {path.resolve() for path in (kernel.document.path, kernel.template, kernel.peers) if path is not None}
     others = sorted(path for path in kernel.folder.iterdir() if path.is_file() and path.resolve() not in left_out)
-    return _sha256([kernel.said_sha256().encode(), *(path.name.encode() + path.read_bytes() for path in others)])
+    headers = local_headers(kernel.template.read_text(encoding="utf-8"), (kernel.folder, *kernel.include_dirs))
+    said = json.dumps([file_digests(kernel), headers]).encode()
+    return _sha256([said, *(path.name.encode() + path.read_bytes() for path in others)])
 
 
 def tool_sha256() -> str:
-    """Of SpecForge's own files that decide, and the shipped device headers."""
+    """Of SpecForge's own files that decide."""
     package = Path(specforge.__file__).parent
     files = [path for part in _TOOL for path in _files(package / part) if not is_card(path)]
-    files += _files(shipped() / "kernels" / "include")
     return _sha256(path.name.encode() + path.read_bytes() for path in files)
 
 

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from specforge import __version__
+from specforge.diagnostics import SpecForgeError
 from specforge.disk import write_whole
 from specforge.mutate.baseline import examples_of
 from specforge.mutate.journal import file_digests
+from specforge.mutate.mutant import make
+from specforge.mutate.operators import changes
 from specforge.mutate.score import Row, Scored, reasons
-from specforge.roots import tidy
+from specforge.mutate.tokens import read
+from specforge.roots import search_roots, tidy
+from specforge.spec.interface import find_kernel
 
 RESULTS = Path("results") / "mutation"
 """Where results are stored, one file a kernel."""
@@ -81,9 +86,32 @@ def stored(scored: Scored) -> dict[str, Any]:
 def write_table(found: Sequence[Scored], path: Path) -> None:
     """Store these results beside the others and write the table of all."""
     for scored in found:
-        text = json.dumps(stored(scored), indent=1, ensure_ascii=False) + "\n"
-        write_whole(RESULTS / f"{scored.kernel.identity.replace('/', '_')}.json", text)
+        write_whole(RESULTS / f"{scored.kernel.identity.replace('/', '_')}.json", _text(stored(scored)))
+    renumber(RESULTS)
     write_whole(path, table(RESULTS))
+
+
+def renumber(folder: Path) -> None:
+    """Lines and diffs of stored results as they are now: comments move them, and change no outcome."""
+    for file in folder.glob("*.json"):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            kernel = find_kernel(result["mutation"], search_roots(Path.cwd() / "kernels"))
+        except SpecForgeError:
+            continue
+        if file_digests(kernel) == result["digests"]:
+            original = kernel.template.read_text(encoding="utf-8")
+            source = read(original)
+            mutants = {mutant.id: mutant for mutant in make(source, changes(source))}
+            for entry in (*result["listed"], *result["survivors"]):
+                entry["line"] = mutants[entry["mutant"]].line
+            for entry in result["survivors"]:
+                entry["diff"] = _changed(mutants[entry["mutant"]].diff(original, kernel.file.template))
+            write_whole(file, _text(result))
+
+
+def _text(result: dict[str, Any]) -> str:
+    return json.dumps(result, indent=1, ensure_ascii=False) + "\n"
 
 
 def table(folder: Path) -> str:

@@ -27,10 +27,6 @@ from specforge.spec.facts import Device, load_device
 from specforge.spec.interface import Kernel, find_kernel, load_kernel
 from specforge.verify.fuzz import isolate_hypothesis
 
-LOADED = 50
-"""Mutants after which a process is replaced: it keeps every library that it has loaded, and memory has room for some
-thousand mappings."""
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -41,6 +37,8 @@ class Choice:
     """Of the sample."""
     operators: tuple[str, ...] = ()
     lines: tuple[int, ...] = ()
+    shard: tuple[int, int] | None = None
+    """Number, from 1, and count: every so manieth mutant."""
     at_least: float = 95.0
     """Percent of the mutants that count."""
     table: Path | None = None
@@ -49,7 +47,7 @@ class Choice:
     @property
     def partial(self) -> bool:
         """Whether only some mutants are tried."""
-        return self.sample is not None or bool(self.operators or self.lines)
+        return self.sample is not None or bool(self.operators or self.lines or self.shard)
 
 
 def mutate(names: Sequence[str], choice: Choice, device: Path | None, settings: Settings) -> int:
@@ -77,11 +75,19 @@ def _check(names: Sequence[str], choice: Choice) -> None:
         if operator not in OPERATORS:
             raise fail("SF801", "no such operator", value=operator, hint=suggest(operator, OPERATORS))
     if choice.table is not None and choice.partial:
-        raise fail("SF801", "--table stores whole results", hint="leave out --sample, --operator and --line")
+        raise fail("SF801", "--table stores whole results", hint="leave out --sample, --operator, --line and --shard")
     if choice.table is not None and choice.table.suffix != ".md":
         raise fail("SF801", "--table names a Markdown file", value=str(choice.table), hint="docs/mutation.md")
     if not names and choice.table is None:
         raise fail("SF801", "name a kernel", hint="`specforge list` shows those at hand")
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """`3/16`: number and count."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise fail("SF801", "no shard", value=text, hint="NUMBER/COUNT, such as 3/16; numbers count from 1")
+    return int(number), int(count)
 
 
 def find(name: str) -> Kernel:
@@ -102,7 +108,7 @@ def try_kernel(kernel: Kernel, choice: Choice, card: Device, settings: Settings,
     mutants = make(source, changes(source))
     _check_listed(kernel, mutants)
     chosen = _choose(mutants, choice)
-    journal = Journal(kernel, str(card.file.device), settings.state)
+    journal = Journal(kernel, str(card.file.device), settings.state, choice.shard)
     waiting = [mutant for mutant in chosen if mutant.id not in journal.outcomes]
     if waiting:
         progress.stage(f"{kernel.identity}: building and searching it unchanged")
@@ -123,6 +129,8 @@ def _choose(mutants: Sequence[Mutant], choice: Choice) -> list[Mutant]:
         if (not choice.operators or mutant.operator in choice.operators)
         and (not choice.lines or mutant.line in choice.lines)
     ]
+    if choice.shard is not None:
+        chosen = chosen[choice.shard[0] - 1 :: choice.shard[1]]
     if choice.sample is None or choice.sample >= len(chosen):
         return chosen
     kept = set(random.Random(choice.seed).sample(range(len(chosen)), choice.sample))
@@ -135,17 +143,11 @@ def _try_all(mutants: Sequence[Mutant], baseline: Baseline, jobs: int) -> Iterab
     local = threading.local()
 
     def start() -> None:
-        local.worker, local.tried = Worker("emulator"), 0
+        local.worker = Worker("emulator")
         workers.append(local.worker)
 
-    def one(mutant: Mutant) -> Outcome:
-        local.tried += 1
-        if local.tried % LOADED == 0:
-            local.worker.restart()
-        return attempt(mutant, baseline, local.worker)
-
     with ThreadPoolExecutor(jobs, initializer=start) as pool:
-        futures = [pool.submit(one, mutant) for mutant in mutants]
+        futures = [pool.submit(lambda mutant: attempt(mutant, baseline, local.worker), mutant) for mutant in mutants]
         try:
             for future in as_completed(futures):
                 yield future.result()

@@ -107,6 +107,13 @@ class Source:
         return self.boundary(start - 1, 1, frozenset({";"})) + 1
 
 
+def without_comments(text: str) -> str:
+    """What a template says to a compiler, in single spaces and lines."""
+    parts = [found.group() for found in _TOKEN.finditer(text)]
+    kept = "".join(" " if part.startswith(("//", "/*", "{#")) else part for part in parts)
+    return re.sub(r"\s*\n\s*", "\n", re.sub(r"[ \t]+", " ", kept)).strip()
+
+
 def read(text: str) -> Source:
     """Take a template apart."""
     blanked = _DIRECTIVE.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), text)

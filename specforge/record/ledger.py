@@ -97,12 +97,20 @@ def verify_ledger(ledger: Path) -> list[Diagnostic]:
     return faults
 
 
+def published(ledger: Path) -> list[Record]:
+    """The records that it names, in the order of publishing; raises SpecForgeError where it or one is not whole."""
+    faults = verify_ledger(ledger)
+    if faults:
+        raise SpecForgeError(*faults)
+    return [read_record(ledger.parent / line.path) for line in map(_line, _lines(ledger))]
+
+
 def _chain(ledger: Path, lines: list[bytes]) -> Iterator[LedgerLine | Diagnostic]:
     """For each line its content; for one that is not what it should be, what is wrong instead or besides."""
     previous = ORIGIN
     for number, text in enumerate(lines, start=1):
         try:
-            line = LedgerLine.model_validate(json.loads(text))
+            line = _line(text)
         except (ValidationError, ValueError, RecursionError):
             yield _fault(ledger, number, "not a line that specforge wrote")
         else:
@@ -136,6 +144,10 @@ def _check_record(ledger: Path, number: int, line: LedgerLine) -> Iterator[Diagn
 
 def _fault(ledger: Path, number: int, message: str) -> Diagnostic:
     return Diagnostic("SF606", message, Position(ledger, number))
+
+
+def _line(text: bytes) -> LedgerLine:
+    return LedgerLine.model_validate(json.loads(text))
 
 
 def _lines(ledger: Path) -> list[bytes]:

@@ -199,6 +199,8 @@ class FuzzEntry(Entry):
     effort: EffortEntry | None = None
     held_out: HeldOutEntry | None = None
     waivers: list[WaiverEntry] = Field(default=[])
+    searched_for: str | None = None
+    """The spec in whose turn this search was made, where several were checked at once."""
 
 
 class MetricEntry(Entry):

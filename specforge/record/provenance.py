@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +39,7 @@ PACKAGES = (
 """Those that can change a result or how it is read."""
 
 _MARK = "shipped:"
+_TIMED: tuple[Role, ...] = ("device", "kernel", "template", "peers", "header", "tuning")
 
 
 def sources(spec: Path, inputs: Iterable[Path], commit: str | None) -> Sources:
@@ -101,6 +102,8 @@ def input_files(spec: Spec, *tunings: Tunings) -> list[InputFile]:
             add("peers", kernel.peers, _sha256(kernel.peers))
         if kernel.examples.is_file():
             add("examples", kernel.examples, _sha256(kernel.examples))
+        for header in sorted(file for file in path.rglob("*") if file.suffix in (".cuh", ".h")):
+            add("header", header, _sha256(header))  # of its own, beside the template
     for folder in include_dirs(spec.roots):
         for header in sorted(path for path in folder.rglob("*") if path.is_file()):
             add("header", header, _sha256(header))
@@ -124,13 +127,26 @@ def locate(name: str, spec: Path) -> Path:
 def changed_inputs(record: Record, spec: Path) -> list[Diagnostic]:
     """SF603 for every input that is gone or differs from what the record was made from."""
     found = []
+    for entry in _changed(record, spec):
+        path = locate(entry.path, spec)
+        what = "has changed" if path.is_file() else "is gone"
+        found.append(Diagnostic("SF603", f"the record is stale: its {entry.role} {what}", Position(path)))
+    return found
+
+
+def changed_since(record: Record, spec: Path) -> list[str]:
+    """Names of the inputs that times hang on, and are gone or other than when the record was made.
+
+    A sweep or a target that was changed is none of them: a recorded case says its own parameters.
+    """
+    return [entry.path for entry in _changed(record, spec) if entry.role in _TIMED]
+
+
+def _changed(record: Record, spec: Path) -> Iterator[InputFile]:
     for entry in record.inputs:
         path = locate(entry.path, spec)
-        if not path.is_file():
-            found.append(Diagnostic("SF603", f"the record is stale: its {entry.role} is gone", Position(path)))
-        elif _sha256(path) != entry.sha256:
-            found.append(Diagnostic("SF603", f"the record is stale: its {entry.role} has changed", Position(path)))
-    return found
+        if not path.is_file() or _sha256(path) != entry.sha256:
+            yield entry
 
 
 def check_sources(state: Sources) -> list[Diagnostic]:

@@ -28,7 +28,7 @@ def absences(record: Record) -> list[str]:
         for name, peer in case.peers.items():
             if peer.absent is not None:
                 found.setdefault((name, peer.absent), []).append(case.id)
-    return [f"{name} is absent in {_cases(cases)}: {reason}" for (name, reason), cases in found.items()]
+    return [f"{name} is absent in {some_cases(cases)}: {reason}" for (name, reason), cases in found.items()]
 
 
 def versions(record: Record) -> str:
@@ -65,5 +65,6 @@ def _ratio(case: CaseEntry, metric: str, name: str) -> str:
     return f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g})"
 
 
-def _cases(cases: list[str]) -> str:
+def some_cases(cases: list[str]) -> str:
+    """One case by its name; of several, how many and the first."""
     return cases[0] if len(cases) == 1 else f"{len(cases)} cases, {cases[0]} the first"

@@ -146,6 +146,8 @@ def fuzz_sentences(fuzz: FuzzEntry) -> tuple[str, str]:
     if fuzz.examples:
         worst = "infinite" if fuzz.worst_ratio == "inf" else f"{float(fuzz.worst_ratio):.3g} x tolerance"
         parts.append(f"worst {worst}")
+    if fuzz.searched_for is not None:
+        parts.append(f"in the turn of {fuzz.searched_for}, whose search this spec shares")
     return f"{fuzz.kernel} ({fuzz.backend}): {', '.join(parts)}", _covered(fuzz.covered)
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from specforge.diagnostics import Diagnostic, Position, SpecForgeError, suggest
@@ -65,8 +66,14 @@ def check_peers(path: Path) -> list[Diagnostic]:
 
 
 def _read(path: Path) -> _Reading:
+    return _parse(path, read_text(path))
+
+
+@lru_cache(maxsize=64)
+def _parse(path: Path, text: str) -> _Reading:
+    """A spec's targets ask for the same file many times over."""
     try:
-        tree = ast.parse(read_text(path), filename=str(path))
+        tree = ast.parse(text, filename=str(path))
     except SyntaxError as error:
         where = Position(path, error.lineno or 1, error.offset or 1)
         raise SpecForgeError(Diagnostic("SF512", f"the peers are not valid Python: {error.msg}", where)) from None

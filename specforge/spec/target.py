@@ -192,16 +192,16 @@ def _peer(
         where = document.at((*location, "peer"))
         raise fail("SF413", f"{metric.name} is no ratio to a peer", where, value=section.peer, hint=hint)
     kernel = cases[0].kernel if cases else None
-    if kernel is None:
+    if kernel is None or not metric.peer:
         return section.peer
     known = declared_peers(kernel.peers) if kernel.peers is not None else {}
-    if metric.peer and not known:
+    if not known:
         hint = f"add `peers: peers.py` to {kernel.document.path}, and that file beside it"
         raise fail("SF413", f"{kernel.identity} has no peers to be faster than", document.at(location), hint=hint)
-    if metric.peer and section.peer is None:
+    if section.peer is None:
         hint = f"add `peer:`; {kernel.identity} has: {', '.join(known)}"
         raise fail("SF413", f"{metric.name} is taken over a peer, and none is named", document.at(location), hint=hint)
-    if section.peer is not None and section.peer not in known:
+    if section.peer not in known:
         where, hint = document.at((*location, "peer")), suggest(section.peer, known)
         raise fail("SF413", f"{kernel.identity} has no peer of that name", where, value=section.peer, hint=hint)
     return section.peer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -135,7 +135,25 @@ def draw_inputs(case: Plan, example: Example, names: Collection[str] | None = No
     }
 
 
-def run_example(runner: Runner, payload: tuple[Any, ...]) -> ExampleResult:
+def work_out(case: Plan, example: Example) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The inputs of an example, and what the reference makes of them."""
+    from specforge.verify.reference import call_reference
+
+    inputs = draw_inputs(case, example)
+    return inputs, call_reference(case, inputs)
+
+
+def drawn_anew(example: Example, rounds: int) -> Iterator[Example]:
+    """The same case with fresh values, so many times."""
+    for turn in range(1, rounds + 1):
+        yield replace(example, seed=(example.seed + turn * FRESH) % SEEDS)
+
+
+def run_example(
+    runner: Runner,
+    payload: tuple[Any, ...],
+    known: Callable[[Plan, Example], tuple[dict[str, Array], dict[str, Array]]] = work_out,
+) -> ExampleResult:
     """Run one example (a `Task`) and compare it with the reference; a task for a worker.
 
     With rounds, it is run again: first under another schedule, where the outputs must be equal bit for bit unless the
@@ -144,15 +162,14 @@ def run_example(runner: Runner, payload: tuple[Any, ...]) -> ExampleResult:
     addresses, by the same loaded binary: what a kernel kept by address, or knows by counting its launches, is wrong
     there. Memory is filled afresh for every launch.
 
-    Raises SpecForgeError where the reference fails, and passes a KernelFault on only where it has ruined the process.
+    `known` gives inputs and reference where they are at hand. Raises SpecForgeError where the reference fails, and
+    passes a KernelFault on only where it has ruined the process.
     """
-    from specforge.verify.reference import call_reference
     from specforge.verify.schedule import difference, partner
 
     task = Task(*payload)
     example = task.example
-    inputs = draw_inputs(task.case, example)
-    want = call_reference(task.case, inputs)
+    inputs, want = known(task.case, example)
     result, first = _launch(runner, task, example, inputs, want)
     if not result.passed or not task.rounds:
         return result
@@ -172,10 +189,8 @@ def run_example(runner: Runner, payload: tuple[Any, ...]) -> ExampleResult:
         found = difference(task.case, one, two, where)
         if found is not None:
             return ExampleResult("fault", f"schedule: {found}", result.errors)
-    for turn in range(1, task.rounds + 1):
-        fresh = replace(example, seed=(example.seed + turn * FRESH) % SEEDS)
-        inputs = draw_inputs(task.case, fresh)
-        again, _ = _launch(runner, task, fresh, inputs, call_reference(task.case, inputs))
+    for fresh in drawn_anew(example, task.rounds):
+        again, _ = _launch(runner, task, fresh, *known(task.case, fresh))
         if not again.passed:
             return replace(again, example=fresh)
     return result

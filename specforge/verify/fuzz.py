@@ -62,6 +62,8 @@ class FuzzReport:
     """The rows that were executed, without schedule and offset: what decides the values."""
     waivers: tuple[WaiverUse, ...] = ()
     """What each waiver of kernel.yaml was used for."""
+    searched_for: str | None = None
+    """The spec in whose turn this search was made, where others of the same run share it."""
 
 
 def isolate_hypothesis(folder: Path) -> None:
@@ -90,15 +92,19 @@ def fuzz(
     rounds: int = REPLAY_ROUNDS,
     excluded: Callable[[Example], bool] | None = None,
     explained: bool = True,
+    singled: Sequence[Mapping[str, Scalar]] = (),
+    enough: int = 0,
 ) -> FuzzReport:
     """Run up to `examples` examples within `budget` seconds, each of at most `cap` emulated steps, and report.
 
     Committed examples come first, then known failures, these with `rounds` of fresh values; both end the search if
     they fail, and committed ones do not count among `examples`. The same kernel, variants, cap and seed give the same
     examples; variants in `replayed` are for committed and known ones alone. With `excluded`, drawn examples of which it
-    is true are left out, and so are the ends of the ranges, which nobody draws. Shrinking ends after `shrink_seconds`,
-    or with the budget, and an example under way within GRACE after it. Where failures are to be `explained`, the
-    simplest is run again in a fresh process. `device` holds the `device.*` names that defaults of tunables use.
+    is true are left out, and so are the ends of the ranges, which nobody draws. Of the variants `singled` out, `enough`
+    examples are run in any case: those that are short of them come last, beyond `examples`. Shrinking ends after
+    `shrink_seconds`, or with the budget, and an example under way within GRACE after it. Where failures are to be
+    `explained`, the simplest is run again in a fresh process. `device` holds the `device.*` names that defaults of
+    tunables use.
 
     Raises SpecForgeError where the reference fails or no case satisfies the constraints, and passes on what the worker
     raises beyond crashes, time-outs and kernel faults.
@@ -131,6 +137,12 @@ def fuzz(
         for turn in range(TURNS):
             if session.failure is None and not session.out_of_time and session.executed < session.examples:
                 _search(session, drawer, seed + turn)
+    for place, (bound, _) in enumerate(ordered):
+        for turn in range(TURNS if dict(bound) in map(dict, singled) else 0):
+            short = min(enough, examples) - session.tried[place]
+            if short > 0 and session.failure is None and not session.out_of_time:
+                session.examples = session.executed + short
+                _search(session, Drawer(kernel, [bound], cap, session.device), seed + turn, place)
     if explained:
         session.explain()
     return FuzzReport(
@@ -157,7 +169,8 @@ class _Wrong(Exception):
     """Tells Hypothesis that an example failed."""
 
 
-def _search(session: Session, drawer: Drawer, seed: int) -> None:
+def _search(session: Session, drawer: Drawer, seed: int, first: int = 0) -> None:
+    """Search as far as the session's examples go; `first` is the place of the drawer's first variant among its own."""
     import hypothesis
     from hypothesis import strategies
     from hypothesis.errors import HypothesisException, Unsatisfiable
@@ -180,7 +193,7 @@ def _search(session: Session, drawer: Drawer, seed: int) -> None:
         if session.excluded(drawn[1]):
             session.drop()
             hypothesis.reject()
-        result = session.execute(*drawn)
+        result = session.execute(first + drawn[0], drawn[1])
         if not result.passed:
             raise _Wrong
         for error in result.errors:

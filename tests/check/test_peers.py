@@ -156,11 +156,14 @@ def test_an_absent_peer_passes_nothing():
 def test_those_that_targets_name_or_all(tmp_path):
     (tmp_path / "peers.py").write_text(PEERS)
     loaded = SimpleNamespace(peers=tmp_path / "peers.py", identity="a/b")
-    targets = tuple(SimpleNamespace(peer=name) for name in (None, "gamma", "alpha", "gamma"))
+    names = (None, "gamma", "alpha", "gamma")
+    targets = tuple(SimpleNamespace(peer=name, cases=("x", "y")) for name in names)
+    targets += (SimpleNamespace(peer="beta", cases=("y",)),)
     benchmark = SimpleNamespace(kernel=loaded, targets=targets)
-    assert [one.name for one in peers_of(benchmark)] == ["alpha", "gamma"]  # type: ignore[arg-type]
-    assert [one.name for one in peers_of(benchmark, every=True)] == ["alpha", "beta", "gamma"]  # type: ignore[arg-type]
-    assert peers_of(SimpleNamespace(kernel=None, targets=())) == ()  # type: ignore[arg-type]
+    assert [one.name for one in peers_of(benchmark, "x")] == ["alpha", "gamma"]  # type: ignore[arg-type]
+    assert [one.name for one in peers_of(benchmark, "y")] == ["alpha", "beta", "gamma"]  # type: ignore[arg-type]
+    assert [one.name for one in peers_of(benchmark, "x", every=True)] == ["alpha", "beta", "gamma"]  # type: ignore[arg-type]
+    assert peers_of(SimpleNamespace(kernel=None, targets=()), "x") == ()  # type: ignore[arg-type]
     assert trusted([loaded]) == [  # type: ignore[list-item]
         "peer alpha of a/b",
         "peer beta of a/b",

@@ -1,4 +1,7 @@
-"""A run that is killed and resumed ten times ends as an undisturbed one; on a card of the tests' own."""
+"""A run that is killed and resumed ends as an undisturbed one; on a card of the tests' own.
+
+benchmarks/measurement/resilience.py kills ten times, on a real one.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,13 @@ def card(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Card:
     return Card(home, (str(ENTRY),), "GPU-fake")
 
 
-def test_killed_at_ten_moments_and_resumed(card: Card) -> None:
+def test_killed_at_any_moment_and_resumed(card: Card) -> None:
     assert card.run("--record", "whole.json")[0] == 0
     assert not card.journal.exists()
     whole = card.record("whole.json")
     assert [len(case["measurement"]["rounds"]) for case in whole["cases"]] == [3] * 4
-    kills, kept = kill_and_resume(card, 10, longest=1.0, seed=4)
-    assert kills >= 5, card.said
+    kills, kept = kill_and_resume(card, 4, longest=1.0, seed=4)
+    assert kills >= 2, card.said
     status, _, errors = card.run("--resume", "--record", "resumed.json")
     assert status == 0
     assert f"resuming: {kept} measurements are kept" in errors

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from specforge.cli import main
+from specforge.mutate import baseline
 
 TEMPLATE = """\
 #include "specforge.cuh"
@@ -40,6 +41,8 @@ work: {bytes: "8 * n", flops: "n"}
 emulation: {steps: "10 * n"}
 tolerance: {y: exact}
 """
+EXAMPLES = 40
+"""Of a search, so that it is quick."""
 REFERENCE = "def reference(*, x):\n    return {'y': x + 3}\n"
 
 
@@ -82,6 +85,7 @@ def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     monkeypatch.chdir(folder)
     monkeypatch.delenv("SPECFORGE_STATE", raising=False)
     monkeypatch.setenv("SPECFORGE_JOBS", "1")
+    monkeypatch.setattr(baseline, "examples_of", lambda _: EXAMPLES)
     found = Home(folder, folder / "kernels" / "test" / "increase")
     found.write()
     return found

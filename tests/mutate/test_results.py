@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from specforge.mutate.journal import file_digests
+from specforge.mutate.mutant import make
+from specforge.mutate.operators import changes
 from specforge.mutate.report import table
+from specforge.mutate.tokens import read
 from specforge.spec.interface import find_kernel, list_kernels
 from tests.unproven import UNSCORED, expecting
 
@@ -23,8 +26,13 @@ def test_the_committed_score_is_of_the_shipped_kernel(name: str) -> None:
     path = RESULTS / f"{name.replace('/', '_')}.json"
     assert path.is_file(), AGAIN
     stored = json.loads(path.read_text())
+    kernel = find_kernel(name, (ROOT,))
     assert stored["mutation"] == name
-    assert stored["digests"] == file_digests(find_kernel(name, (ROOT,))), AGAIN
+    assert stored["digests"] == file_digests(kernel), AGAIN
+    source = read(kernel.template.read_text())
+    lines = {mutant.id: mutant.line for mutant in make(source, changes(source))}
+    for entry in (*stored["listed"], *stored["survivors"]):
+        assert lines[entry["mutant"]] == entry["line"], "run `specforge mutate --table`"
     assert stored["score"] >= 95
 
 

@@ -24,7 +24,17 @@ from specforge.verify.example import plan_example
 DEVICE = load_device(shipped() / "specs" / "devices" / "h100_sxm.yaml").names
 VARIANTS: dict[str, dict[str, Scalar]] = {
     "moe/router_topk": {"experts": 128, "top_k": 4, "dtype": "f32", "renormalise": True, "warps": 4},
-    "attention/flash_decode": {"q_heads": 8, "kv_heads": 1, "head_dim": 64, "dtype": "f16", "warps": 4},
+    "attention/flash_decode": {
+        "q_heads": 8,
+        "kv_heads": 1,
+        "head_dim": 64,
+        "dtype": "f16",
+        "cache": "f16",
+        "paged": True,
+        "gated": True,
+        "emit": False,
+        "warps": 4,
+    },
 }
 ORDINARY, PARITY = builds("9.0")
 
@@ -55,7 +65,7 @@ def compare(host_settings) -> Callable[..., list[Outcome]]:
             Side("emulator", {here.name: build_hosts({variant: text}, host_settings, quietly, options=build.emulator)})
             for build, text in ((there, wrong), (here, right))
         ]
-        drawn = draw_cases(kernel, [VARIANTS[identity]], count, seed=1, cap=2e6, device=DEVICE)
+        drawn = draw_cases(kernel, [VARIANTS[identity]], count, seed=1, cap=2e7, device=DEVICE)
         cases = [Case(example, plan_example(kernel, example, DEVICE), variant) for _, example in drawn]
         return compare_cases(cases, sides[0], sides[1], jobs=2, progress=quietly)
 

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from specforge.diagnostics import SpecForgeError
+from specforge.record import ledger as ledgers
 from specforge.record.ledger import append, verify_ledger
 from specforge.record.store import canonical, published_path, read_record, seal, write_record
 
@@ -34,6 +35,18 @@ def test_a_whole_ledger_has_no_fault(ledger):
     assert [line["sequence"] for line in lines] == [1, 2, 3, 4]
     assert lines[0]["path"].startswith("rtx5090/every_verdict/2026-11-21-")
     assert [entry.name for entry in ledger.parent.iterdir() if entry.is_file()] == ["ledger.jsonl"]
+
+
+def test_its_records_in_the_order_of_publishing(ledger):
+    assert [record.seconds for record in ledgers.published(ledger)] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_broken_one_gives_no_records(ledger):
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(lines[1:]))
+    with pytest.raises(SpecForgeError) as caught:
+        ledgers.published(ledger)
+    assert {fault.code for fault in caught.value.diagnostics} == {"SF606"}
 
 
 def test_no_ledger_and_no_records_is_whole(tmp_path):

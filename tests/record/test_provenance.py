@@ -38,6 +38,7 @@ def test_inputs_are_everything_a_spec_is_made_from(spec):
     assert found["kernels/attention/flash_decode/kernel.cu.j2"].role == "template"
     assert found["kernels/attention/flash_decode/reference.py"].role == "reference"
     assert found["kernels/include/specforge.cuh"].role == "header"
+    assert found["kernels/moe/experts/blocks.cuh"].role == "header", "a kernel's own, beside its template"
     assert all(len(entry.sha256) == 64 for entry in found.values())
 
 

@@ -49,6 +49,30 @@ def test_a_right_kernel_passes(search) -> None:
     assert report.variants == 6
 
 
+def test_variants_that_are_singled_out_have_their_examples(search) -> None:
+    few = search(examples=12)
+    short = [bound for bound, count in few.tried if count < 10]
+    assert len(short) > 3
+    more = search(examples=12, singled=short[:2], enough=10)
+    counts = {tuple(bound.items()): count for bound, count in more.tried}
+    assert all(counts[tuple(bound.items())] >= 10 for bound in short[:2])
+    assert any(count < 10 for count in counts.values())
+    assert more.examples == sum(counts.values()) < 40
+
+
+def test_what_only_a_variant_singled_out_shows_is_found(search) -> None:
+    least = min(search(examples=6).tried, key=lambda tried: tried[1])[0]
+
+    def spoilt(case: Plan, outputs: Outputs, schedule: int) -> None:
+        if least.items() <= {**case.parameters, **case.tunables}.items() and case.parameters["width"] > 1:
+            outputs["out"][:] = 7
+
+    assert search(spoilt, examples=6).failure is None
+    report = search(spoilt, examples=6, singled=[least], enough=6)
+    assert report.failure is not None
+    assert least["dtype"] == report.failure.example.parameters["dtype"]
+
+
 def scaled(case: Plan, outputs: Outputs, schedule: int) -> None:
     outputs["out"][:] = (outputs["out"].astype(np.float32) * np.float32(1.02)).astype(outputs["out"].dtype)
 

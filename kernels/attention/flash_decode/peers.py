@@ -1,6 +1,7 @@
 """Others that attend from one token to a KV cache: PyTorch's three fused kernels, a split-KV one in Triton, FlashInfer.
 
-All read k and v as they lie, [batch, context, kv_heads, head_dim]; nobody gets them packed anew.
+All read k and v as they lie, [batch, capacity, kv_heads, head_dim]; nobody gets them packed anew. Triton's takes pages,
+bytes and gates too, FlashInfer's pages; what else had to be gathered, widened or multiplied were no time of theirs.
 """
 
 from functools import cache
@@ -9,40 +10,47 @@ from specforge.kernel.peers import Peer
 
 
 def torch_sdpa_flash(tensors, parameters, stream):
-    import torch
     from torch.nn.attention import SDPBackend
 
-    del torch, parameters, stream
-    return _sdpa(tensors, SDPBackend.FLASH_ATTENTION)
+    del stream
+    return _sdpa(tensors, parameters, SDPBackend.FLASH_ATTENTION)
 
 
 def torch_sdpa_cudnn(tensors, parameters, stream):
     from torch.nn.attention import SDPBackend
 
-    del parameters, stream
-    return _sdpa(tensors, SDPBackend.CUDNN_ATTENTION)
+    del stream
+    return _sdpa(tensors, parameters, SDPBackend.CUDNN_ATTENTION)
 
 
 def torch_sdpa_efficient(tensors, parameters, stream):
     from torch.nn.attention import SDPBackend
 
-    del parameters, stream
-    return _sdpa(tensors, SDPBackend.EFFICIENT_ATTENTION)
+    del stream
+    return _sdpa(tensors, parameters, SDPBackend.EFFICIENT_ATTENTION)
 
 
-def _sdpa(tensors, backend):
+def _caches(tensors, parameters):
+    """Both caches up to their length, which is the same for all sequences in a case that is timed."""
+    unlike = [name for name in ("paged", "gated", "emit") if parameters[name]] + ["i8"] * (parameters["cache"] == "i8")
+    if unlike:
+        raise RuntimeError(f"takes 16-bit caches in one piece and leaves the result as it is, which is not: {unlike}")
+    return (tensors[name][:, : parameters["context"]] for name in ("k", "v"))
+
+
+def _sdpa(tensors, parameters, backend):
     """Query heads that share a KV head stand as one head's query tokens: the same sums, and no backend repeats k."""
     from torch.nn.attention import sdpa_kernel
     from torch.nn.functional import scaled_dot_product_attention
 
-    q, k, v = tensors["q"], tensors["k"].transpose(1, 2), tensors["v"].transpose(1, 2)
+    q, (k, v) = tensors["q"], (cache.transpose(1, 2) for cache in _caches(tensors, parameters))
     batch, q_heads, head_dim = q.shape
     kv_heads = k.shape[1]
     queries = q.view(batch, kv_heads, q_heads // kv_heads, head_dim)
 
     def run():
         with sdpa_kernel(backend):
-            return scaled_dot_product_attention(queries, k, v)
+            return {"out": scaled_dot_product_attention(queries, k, v).view(q.shape)}
 
     run()  # raises RuntimeError where the backend does not take this shape
     return run
@@ -51,44 +59,49 @@ def _sdpa(tensors, backend):
 def triton_split(tensors, parameters, stream):
     import torch
 
-    q, k, v, out = (tensors[name] for name in ("q", "k", "v", "out"))
+    if parameters["emit"]:
+        raise RuntimeError("its softmax weights have 16 bits, and integers made of that may be others")
+    q, out = tensors["q"], tensors["out"]
+    caches = [tensors[name] for name in ("k", "v", "k_scale", "v_scale", "block_table", "length")]
     batch, q_heads, head_dim = q.shape
-    context, kv_heads = k.shape[1], k.shape[2]
+    context, kv_heads = parameters["context"], parameters["kv_heads"]
+    kind = {"DIM": head_dim, "SCALED": parameters["cache"] == "i8", "PAGED": parameters["paged"]}
     block = max(16, min(128, 8192 // head_dim))  # tokens of a tile: 16 KiB of k, as much of v
     processors = torch.cuda.get_device_properties(q.device).multi_processor_count if q.is_cuda else 4
     splits = max(1, min(-(-2 * processors // (batch * kv_heads)), -(-context // block), 128))
-    length = -(-context // (splits * block)) * block
-    splits = -(-context // length)
+    share = -(-context // (splits * block)) * block
+    splits = -(-context // share)
     group = q_heads // kv_heads
     sums = torch.empty(batch, q_heads, splits, head_dim, dtype=torch.float32, device=q.device)
     stats = torch.empty(batch, q_heads, splits, 2, dtype=torch.float32, device=q.device)
-    attend, combine = _triton_kernels()
+    attend, combine = _triton_attend(), _triton_combine()
     scale = head_dim**-0.5 * 1.4426950408889634  # weights are powers of two
 
     def run():
         attend[(splits, kv_heads, batch)](
-            q, k, v, sums, stats, context, length, splits, scale,
-            HEADS=q_heads, KV_HEADS=kv_heads, GROUP=group, ROWS=max(16, 1 << (group - 1).bit_length()),
-            DIM=head_dim, BLOCK=block, num_warps=8 if head_dim > 128 else 4, num_stages=3 if head_dim <= 256 else 2,
+            q, *caches, sums, stats, -(-context // 16), share, splits, scale,
+            HEADS=q_heads, KV_HEADS=kv_heads, GROUP=group, ROWS=max(16, 1 << (group - 1).bit_length()), BLOCK=block,
+            num_warps=8 if head_dim > 128 else 4, num_stages=3 if head_dim <= 256 else 2, **kind,
         )  # fmt: skip
         combine[(q_heads, batch)](
-            sums, stats, out, splits, HEADS=q_heads, DIM=head_dim, SPLITS=1 << (splits - 1).bit_length(), num_warps=4
-        )
+            sums, stats, tensors["gate"], out, splits, HEADS=q_heads, DIM=head_dim, GATED=parameters["gated"],
+            SPLITS=1 << (splits - 1).bit_length(), num_warps=4,
+        )  # fmt: skip
 
     run()
     return run
 
 
 @cache
-def _triton_kernels():
+def _triton_attend():
     import triton
     import triton.language as tl
 
     @triton.jit
     def attend(
-        q, k, v, sums, stats, context, length, splits, scale,
-        HEADS: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, ROWS: tl.constexpr,
-        DIM: tl.constexpr, BLOCK: tl.constexpr,
+        q, k, v, k_scale, v_scale, table, lengths, sums, stats, pages, share, splits, scale,
+        HEADS: tl.constexpr, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+        DIM: tl.constexpr, SCALED: tl.constexpr, PAGED: tl.constexpr,
     ):  # fmt: skip
         """One split of the context for the query heads of one KV head: sum of weights times v, maximum, weight."""
         split, kv_head, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -101,30 +114,48 @@ def _triton_kernels():
         largest = tl.full([ROWS], float("-inf"), tl.float32)
         weight = tl.zeros([ROWS], tl.float32)
         total = tl.zeros([ROWS, DIM], tl.float32)
-        first = split * length
-        last = tl.minimum(first + length, context)
-        cache_row = batch.to(tl.int64) * context
+        first = split * share
+        last = tl.minimum(first + share, tl.load(lengths + batch))
         for start in range(first, last, BLOCK):
             token = start + place
             there = token < last
-            at = ((cache_row + token)[:, None] * KV_HEADS + kv_head) * DIM + dim[None, :]
-            keys = tl.load(k + at, mask=there[:, None], other=0.0)
+            page = batch.to(tl.int64) * pages + token // 16
+            if PAGED:
+                page = tl.load(table + page, mask=there, other=0).to(tl.int64)
+            row = (page * 16 + token % 16) * KV_HEADS + kv_head
+            at = row[:, None] * DIM + dim[None, :]
+            keys = tl.load(k + at, mask=there[:, None], other=0).to(queries.dtype)
             scores = tl.dot(queries, tl.trans(keys)) * scale
+            if SCALED:
+                scores *= tl.load(k_scale + row, mask=there, other=0.0)[None, :]
             scores = tl.where(there[None, :], scores, float("-inf"))
             above = tl.maximum(largest, tl.max(scores, 1))
             shrink = tl.exp2(largest - above)
             weights = tl.exp2(scores - above[:, None])
-            values = tl.load(v + at, mask=there[:, None], other=0.0)
-            total = total * shrink[:, None] + tl.dot(weights.to(values.dtype), values)
+            values = tl.load(v + at, mask=there[:, None], other=0).to(queries.dtype)
             weight = weight * shrink + tl.sum(weights, 1)
+            if SCALED:
+                weights *= tl.load(v_scale + row, mask=there, other=0.0)[None, :]
+            total = total * shrink[:, None] + tl.dot(weights.to(values.dtype), values)
             largest = above
         part = head * splits + split
         tl.store(sums + part[:, None] * DIM + dim[None, :], total, mask=real[:, None])
         tl.store(stats + part * 2, largest, mask=real)
         tl.store(stats + part * 2 + 1, weight, mask=real)
 
+    return attend
+
+
+@cache
+def _triton_combine():
+    import triton
+    import triton.language as tl
+
     @triton.jit
-    def combine(sums, stats, out, splits, HEADS: tl.constexpr, DIM: tl.constexpr, SPLITS: tl.constexpr):
+    def combine(
+        sums, stats, gate, out, splits,
+        HEADS: tl.constexpr, DIM: tl.constexpr, SPLITS: tl.constexpr, GATED: tl.constexpr,
+    ):  # fmt: skip
         """One head: the splits' sums brought to one maximum, added up, over their weight."""
         head = tl.program_id(1) * HEADS + tl.program_id(0)
         split = tl.arange(0, SPLITS)
@@ -136,28 +167,72 @@ def _triton_kernels():
         shrink = tl.exp2(largest - tl.max(largest, 0))
         total = tl.load(sums + part[:, None] * DIM + dim[None, :], mask=there[:, None], other=0.0)
         result = tl.sum(total * shrink[:, None], 0) / tl.sum(weight * shrink, 0)
+        if GATED:
+            result = result * tl.sigmoid(tl.load(gate + (head * 2 + 1) * DIM + dim))
         tl.store(out + head * DIM + dim, result.to(out.dtype.element_ty))
 
-    return attend, combine
+    return combine
 
 
-def flashinfer_single(tensors, parameters, stream):
-    import flashinfer
+def flashinfer(tensors, parameters, stream):
+    return _flashinfer(tensors, parameters, tensor_cores=True)
 
-    if parameters["batch"] != 1:
-        raise RuntimeError("single_decode_with_kv_cache takes one sequence; FlashInfer's batched decode wants pages")
-    q, k, v = tensors["q"][0], tensors["k"][0], tensors["v"][0]
+
+def flashinfer_cuda_cores(tensors, parameters, stream):
+    return _flashinfer(tensors, parameters, tensor_cores=False)
+
+
+@cache
+def _planned():
+    """FlashInfer's wrappers by case: all copies of a case's tensors share one, as its workspaces take 150 MB."""
+    import weakref
+
+    return weakref.WeakValueDictionary()
+
+
+def _flashinfer(tensors, parameters, tensor_cores):
+    """Its batched decode, which wants pages: those of a cache in one piece are shown as they lie, in order."""
+    import torch
+    from flashinfer import BatchDecodeWithPagedKVCacheWrapper
+
+    unlike = [name for name in ("gated", "emit") if parameters[name]] + ["i8"] * (parameters["cache"] == "i8")
+    if unlike:
+        raise RuntimeError(f"takes 16-bit caches and leaves the result as it is, which is not: {unlike}")
+    q, out, context = tensors["q"], tensors["out"], parameters["context"]
+    k, v = (tensors[name].view(-1, 16, *tensors[name].shape[2:]) for name in ("k", "v"))
+    batch, q_heads, head_dim = q.shape
+    pages = -(-context // 16)
+    key = (tensor_cores, q.dtype, *q.shape, k.shape[2], context, parameters["paged"])
+    wrapper = _planned().get(key)
+    if wrapper is None:
+        table = tensors["block_table"]  # read by reference: by every copy's work, as all have the same one
+        if not parameters["paged"]:
+            table = torch.arange(batch * pages, dtype=torch.int32, device=q.device)
+        wrapper = BatchDecodeWithPagedKVCacheWrapper(
+            torch.zeros(128 << 20, dtype=torch.uint8, device=q.device),
+            "NHD",
+            use_tensor_cores=tensor_cores,
+            backend="fa2",
+        )
+        wrapper.plan(  # lengths are the host's to know: in a case that is timed all are `context`
+            torch.arange(batch + 1, dtype=torch.int32) * pages,
+            table.reshape(-1),
+            torch.full((batch,), (context - 1) % 16 + 1, dtype=torch.int32),
+            q_heads, k.shape[2], head_dim, 16, q_data_type=q.dtype, kv_data_type=k.dtype,
+        )  # fmt: skip
+        _planned()[key] = wrapper
 
     def run():
-        return flashinfer.single_decode_with_kv_cache(q, k, v, kv_layout="NHD")
+        wrapper.run(q, (k, v), out=out)
 
-    run()
+    run()  # raises RuntimeError where FlashInfer does not take this shape
     return run
 
 
-# All of them round the softmax weights to the cache type before the second product: for bf16 by up to 2^-8 of each,
-# where this kernel keeps 2^-17. Simulated (head_dim 256) that is up to 28 times the tolerance at 128 tokens of context,
-# 12 at 2048, 3 at 32768. Beyond 64 times are a result off by 10 %, a scale by 5 %, a sixteenth of the tokens left out.
+# All but FlashInfer's on CUDA cores round the softmax weights to the cache type before the second product: for bf16
+# by up to 2^-8 of each, where this kernel keeps 2^-17. Simulated (head_dim 256) that is up to 28 times the tolerance
+# at 128 tokens of context, 12 at 2048, 3 at 32768. Beyond 64 times are a result off by 10 %, a scale by 5 %, a
+# sixteenth of the tokens left out.
 PEERS = {
     "torch_sdpa_flash": Peer(
         torch_sdpa_flash, tolerance_times=64, reason="rounds softmax weights to 16 bits, which the kernel does not"
@@ -175,9 +250,15 @@ PEERS = {
         packages=("torch", "triton"),
     ),
     "flashinfer": Peer(
-        flashinfer_single,
+        flashinfer,
         tolerance_times=64,
         reason="rounds softmax weights to 16 bits, which the kernel does not",
+        packages=("torch", "flashinfer-python"),
+    ),
+    "flashinfer_cuda_cores": Peer(
+        flashinfer_cuda_cores,
+        tolerance_times=16,
+        reason="fast exponentials and quotients; another order of sums",
         packages=("torch", "flashinfer-python"),
     ),
 }

@@ -26,15 +26,18 @@ def torch_eager(tensors, parameters, stream):
     def run():
         angle = position[:, None, None] * inv_freq.double()
         cosine, sine = angle.cos().float(), angle.sin().float()
-        place = position.long() % capacity
+        row, place = rows, position.long() % capacity
+        if parameters["paged"]:
+            place = tensors["block_table"][rows, place // 16].long() * 16 + place % 16
+            row, place = place // capacity, place % capacity
         new = turned(k, k_norm, cosine, sine), v
         for name, x in zip(("k", "v"), new, strict=True):
             stored = x
             if parameters["cache"] == "i8":
                 largest = x.abs().amax(-1, keepdim=True)
-                tensors[f"{name}_scale"][rows, place] = largest[..., 0] / 127
+                tensors[f"{name}_scale"][row, place] = largest[..., 0] / 127
                 stored = torch.round(torch.where(largest > 0, x / largest * 127, 0))
-            tensors[f"{name}_cache"][rows, place] = stored.to(tensors[f"{name}_cache"].dtype)
+            tensors[f"{name}_cache"][row, place] = stored.to(tensors[f"{name}_cache"].dtype)
         return {"q_out": turned(q[..., :head_dim], q_norm, cosine, sine).to(torch.bfloat16)}
 
     run()
@@ -50,7 +53,8 @@ def triton_fused(tensors, parameters, stream):
     def run():
         append[(parameters["q_heads"] + 2 * parameters["kv_heads"], parameters["tokens"])](
             *given, parameters["capacity"],
-            HALF=parameters["rope_dims"] // 2, GATES=gates, INT8=parameters["cache"] == "i8", **shape, num_warps=1,
+            HALF=parameters["rope_dims"] // 2, GATES=gates, INT8=parameters["cache"] == "i8", PAGED=parameters["paged"],
+            **shape, num_warps=1,
         )  # fmt: skip
 
     run()
@@ -64,8 +68,8 @@ def _triton_kernel():
 
     @triton.jit
     def append(
-        q, k, v, position, q_norm, k_norm, inv_freq, q_out, k_cache, v_cache, k_scale, v_scale, capacity,
-        HALF: tl.constexpr, GATES: tl.constexpr, INT8: tl.constexpr,
+        q, k, v, position, q_norm, k_norm, inv_freq, table, q_out, k_cache, v_cache, k_scale, v_scale, capacity,
+        HALF: tl.constexpr, GATES: tl.constexpr, INT8: tl.constexpr, PAGED: tl.constexpr,
         Q_HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr,
     ):  # fmt: skip
         """One head of one token."""
@@ -97,7 +101,10 @@ def _triton_kernel():
         if is_query:
             tl.store(q_out + (token * Q_HEADS + head) * HEAD_DIM + dim, x.to(tl.bfloat16))
         else:
-            place = (token * capacity + p % capacity) * KV_HEADS + head
+            place = token * capacity + p % capacity
+            if PAGED:
+                place = tl.load(table + place // 16).to(tl.int64) * 16 + place % 16
+            place = place * KV_HEADS + head
             if INT8:
                 largest = tl.max(tl.abs(x), 0)
                 shares = tl.where(largest > 0, x / largest * 127, 0.0)

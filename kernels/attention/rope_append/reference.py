@@ -22,6 +22,7 @@ def reference(
     q_norm: np.ndarray,
     k_norm: np.ndarray,
     inv_freq: np.ndarray,
+    block_table: np.ndarray,
     k_cache: np.ndarray,
     v_cache: np.ndarray,
     k_scale: np.ndarray,
@@ -29,12 +30,16 @@ def reference(
     capacity: int,
     head_dim: int,
     cache: str,
+    paged: bool,
 ) -> dict[str, np.ndarray]:
     """Return the rotated queries and the caches with one more token: see the kernel's header."""
     angles = position[:, None, None] * inv_freq  # of f32 numbers: exact in float64
     queries, queries_err = rotated(*normalised(q[..., :head_dim], q_norm), angles)
     keys, keys_err = rotated(*normalised(k, k_norm), angles)
-    place = np.arange(len(q)), position.astype(np.int64) % capacity
+    rows, at = np.arange(len(q)), position.astype(np.int64) % capacity
+    if paged:  # places of the pool, as rows of sequences and places in them
+        rows, at = np.divmod(block_table[rows, at // 16] * 16 + at % 16, capacity)
+    place = rows, at
     k_after, k_tolerance, k_largest, k_largest_err = appended(k_cache, place, keys, keys_err, cache)
     v_after, v_tolerance, v_largest, v_largest_err = appended(v_cache, place, v, np.zeros(v.shape), cache)
     if cache == "i8":
