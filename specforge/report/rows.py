@@ -41,6 +41,8 @@ TONES: dict[Verdict, Tone] = {
 
 SIGNS = {"at_most": "<=", "at_least": ">=", "equals": "=="}
 NONE = "-"
+MANY = 4
+"""Benchmarks that have a row alike share one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,15 @@ def rows(record: Record) -> list[Row]:
     return found
 
 
+def shared(found: list[Row]) -> list[list[Row]]:
+    """Rows that say the same of many benchmarks: the same exact value is asked for, and met, in all their cases."""
+    groups: dict[str, list[Row]] = {}
+    for row in found:
+        if row.verdict is Verdict.MET and row.target.comparison == "equals" and not row.level:
+            groups.setdefault(row.text, []).append(row)
+    return [group for group in groups.values() if len(group) >= MANY]
+
+
 def _row(benchmark: BenchmarkEntry, target: TargetEntry, judgements: list[JudgementEntry]) -> Row:
     worst = worst_of(judgements)
     alike = len(judgements) > 1 and len({(judgement.verdict, judgement.value) for judgement in judgements}) == 1
@@ -182,14 +193,16 @@ def step_lines(record: Record) -> list[str]:
 
 
 def variant_lines(record: Record) -> list[str]:
-    """For each benchmark whose kernel says which cases have a fast variant, how many of its cases hit it."""
-    found = []
+    """How many cases hit the fast variant, of those whose kernel says so; benchmarks by name where some miss it."""
+    every, slow, where = 0, 0, []
     for benchmark in record.benchmarks:
-        known = [case.metrics["specialised"] for case in record.cases if _says(case, benchmark.name)]
-        if known:
-            fast = sum(metric.value == 1 for metric in known)
-            found.append(f"{fast} of {len(known)} cases of {benchmark.name} hit the fast variant")
-    return found
+        known = [case.metrics["specialised"].value for case in record.cases if _says(case, benchmark.name)]
+        missing = sum(value != 1 for value in known)
+        every, slow = every + len(known), slow + missing
+        where += [f"{missing} of {len(known)} of {benchmark.name}"] if missing else []
+    if not slow:
+        return [f"all {every} cases that have a fast variant hit it"] if every else []
+    return [f"{every - slow} of {every} cases that have a fast variant hit it, not {', '.join(where)}"]
 
 
 def _says(case: CaseEntry, benchmark: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
@@ -13,7 +14,18 @@ from specforge.report.closing import closing, plural
 from specforge.report.findings import Finding, failures, place_of
 from specforge.report.measured import session_lines, stories, times
 from specforge.report.peers import HEADS, absences, allowances, peer_rows
-from specforge.report.rows import TONES, Row, Tone, cases_line, device_line, ran_on, rows, step_lines, variant_lines
+from specforge.report.rows import (
+    TONES,
+    Row,
+    Tone,
+    cases_line,
+    device_line,
+    ran_on,
+    rows,
+    shared,
+    step_lines,
+    variant_lines,
+)
 
 SHOWN_FAILURES = 6
 """Blocks below the table; a run with more says how many more, and where they are."""
@@ -62,30 +74,69 @@ def _table(found: list[Row], width: int, colour: bool) -> list[str]:
     """One row per target; conditions and worst cases that do not fit go onto a line of their own below."""
     if not found:
         return []
-    others = [[row.verdict.value, row.measured, row.bound, row.margin, row.coverage] for row in found]
-    room = width - sum(max(map(len, column)) + _GAP for column in zip(_HEADERS[1:], *others, strict=True))
-    below = [" ".join(filter(None, (row.level, "; ".join(filter(None, (row.condition, row.place)))))) for row in found]
-    titles = [_INDENT + row.subject for row in found]
-    for index, more in enumerate(below):
-        if more and len(f"{titles[index]}  {more}") <= room:
-            titles[index] += f"  {more}"
-            below[index] = ""
-    cells = [_HEADERS, *([title, *rest] for title, rest in zip(titles, others, strict=True))]
-    table = tabulate(
-        cells, tablefmt="plain", colalign=tuple(_ALIGN.values()), disable_numparse=True, preserve_whitespace=True
+    lines = _shared(found) + [_Line.of(row) for row in found if not any(row in group for group in shared(found))]
+    room = width - sum(
+        max(map(len, column)) + _GAP for column in zip(_HEADERS[1:], *(x.cells for x in lines), strict=True)
     )
-    header, *lines = table.splitlines()
+    lines = [line.within(room) for line in lines]
+    table = tabulate(
+        [_HEADERS, *([line.title, *line.cells] for line in lines)],
+        tablefmt="plain",
+        colalign=tuple(_ALIGN.values()),
+        disable_numparse=True,
+        preserve_whitespace=True,
+    )
+    header, *texts = table.splitlines()
     start = header.index("verdict")
     shown = [header.rstrip()]
     previous = ""
-    for row, line, more in zip(found, lines, below, strict=True):
-        if row.benchmark.name != previous:
-            shown.append(row.benchmark.name + (f"  {row.benchmark.kernel}" if row.benchmark.kernel else ""))
-        previous = row.benchmark.name
-        end = start + len(row.verdict.value)
-        shown.append((line[:start] + _paint(line[start:end], TONES[row.verdict], colour) + line[end:]).rstrip())
-        shown += _wrap(_INDENT * 2 + more, width, _INDENT * 2) if more else []
+    for line, text in zip(lines, texts, strict=True):
+        if line.section != previous:
+            shown.append(line.section)
+        previous = line.section
+        end = start + len(line.verdict.value)
+        shown.append((text[:start] + _paint(text[start:end], TONES[line.verdict], colour) + text[end:]).rstrip())
+        shown += _wrap(_INDENT * 2 + line.below, width, _INDENT * 2) if line.below else []
     return shown
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of the table, under its section's title."""
+
+    section: str
+    title: str
+    below: str
+    """What is said beside the title where there is room, below it where there is none."""
+    verdict: Verdict
+    cells: tuple[str, ...]
+
+    @classmethod
+    def of(cls, row: Row) -> _Line:
+        """One target of one benchmark."""
+        section = row.benchmark.name + (f"  {row.benchmark.kernel}" if row.benchmark.kernel else "")
+        more = " ".join(filter(None, (row.level, "; ".join(filter(None, (row.condition, row.place))))))
+        cells = (row.verdict.value, row.measured, row.bound, row.margin, row.coverage)
+        return cls(section, _INDENT + row.subject, more, row.verdict, cells)
+
+    def within(self, room: int) -> _Line:
+        """With the title taking in what fits beside it."""
+        title = f"{self.title}  {self.below}"
+        return replace(self, title=title, below="") if self.below and len(title) <= room else self
+
+
+def _shared(found: list[Row]) -> list[_Line]:
+    """One line for each target that many benchmarks have and meet in the same way."""
+    lines = []
+    for group in shared(found):
+        first, *_ = group
+        cases, every = sum(len(row.target.cases) for row in group), sum(row.benchmark.cases for row in group)
+        more = "; ".join(
+            filter(None, (f"in {len(group)} benchmarks", first.target.when and f"when {first.target.when}"))
+        )
+        cells = (first.verdict.value, first.measured, first.bound, first.margin, f"{cases}/{every}")
+        lines.append(_Line("many benchmarks alike", _INDENT + first.subject, more, first.verdict, cells))
+    return lines
 
 
 def _peers(record: Record, width: int) -> list[str]:
@@ -152,14 +203,14 @@ def fuzz_sentences(fuzz: FuzzEntry) -> tuple[str, str]:
 
 
 def _covered(axes: dict[str, str]) -> str:
-    """Axes covered whole by name, the others with what was reached of them."""
-    whole = [axis for axis, text in axes.items() if text.startswith("all of ")]
-    parts = [f"every value of {', '.join(whole)}"] if whole else []
+    """What was reached of each domain that was not covered from end to end."""
+    parts = []
     for axis, text in axes.items():
         reached, _, domain = text.partition(" of ")
-        if axis not in whole:
-            parts.append(f"{axis} {reached if reached == domain else text}")
-    return "covered: " + "; ".join(parts) if parts else ""
+        if reached not in ("all", domain):
+            parts.append(f"{axis} {text}")
+    rest = ["every other domain from end to end"] if 0 < len(parts) < len(axes) else []
+    return "covered: " + ("; ".join(parts + rest) or "every domain from end to end") if axes else ""
 
 
 def _failures(record: Record, width: int, colour: bool) -> list[str]:

@@ -27,6 +27,7 @@ from specforge.record.model import (
     Sources,
 )
 from specforge.record.store import seal
+from specforge.spec.geometry import is_specialised
 from specforge.spec.load import Spec, load_spec
 from specforge.spec.metrics import METRICS, Stage
 
@@ -211,6 +212,8 @@ def clean_evidence(spec: Spec) -> dict[str, Evidence]:
                 found[case.id] = Evidence(case.id, missing={"*": NO_STEP})
             else:
                 values = {name: Value(value) for name, value in GOOD.items()}
+                fast = is_specialised(case.kernel, case.parameters)
+                values |= {} if fast is None else {"specialised": Value(float(fast))}
                 found[case.id] = Evidence(case.id, verified=True, values=values, missing={"*": NO_CARD})
     return found
 
