@@ -172,6 +172,9 @@ def _compare(target: Target, value: Value, today: date) -> tuple[Verdict, str]:
     low = value.value if value.low is None else value.low
     high = value.value if value.high is None else value.high
     sides = {_holds(target, low), _holds(target, high)}
+    if len(sides) == 2 and target.known_miss is not None and today <= target.known_miss[1] and not value.doubt:
+        reason, until = target.known_miss  # on whichever side it lies, the run passes
+        return Verdict.KNOWN_MISS, f"{reason} (until {until}); the interval of the median straddles the bound by now"
     if len(sides) == 2:
         why = f"; {value.doubt}" if value.doubt else ""
         return Verdict.INCONCLUSIVE, f"the confidence interval of the median straddles the bound{why}"

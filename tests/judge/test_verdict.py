@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -171,7 +172,9 @@ def test_there_is_no_margin_to_zero_nor_without_a_value():
         (EARLIER, SLOW, Verdict.MISSED),
         (LATER, FAST, Verdict.UNEXPECTED_MET),
         (EARLIER, FAST, Verdict.UNEXPECTED_MET),
-        (LATER, NEAR, Verdict.INCONCLUSIVE),
+        (LATER, NEAR, Verdict.KNOWN_MISS),
+        (EARLIER, NEAR, Verdict.INCONCLUSIVE),
+        (LATER, replace(NEAR, doubt="did not converge"), Verdict.INCONCLUSIVE),
         (LATER, None, Verdict.UNMEASURED),
     ],
 )
