@@ -91,7 +91,6 @@ def fuzz(
     replayed: Sequence[Variant] = (),
     rounds: int = REPLAY_ROUNDS,
     excluded: Callable[[Example], bool] | None = None,
-    explained: bool = True,
     singled: Sequence[Mapping[str, Scalar]] = (),
     enough: int = 0,
 ) -> FuzzReport:
@@ -102,9 +101,8 @@ def fuzz(
     examples; variants in `replayed` are for committed and known ones alone. With `excluded`, drawn examples of which it
     is true are left out, and so are the ends of the ranges, which nobody draws. Of the variants `singled` out, `enough`
     examples are run in any case: those that are short of them come last, beyond `examples`. Shrinking ends after
-    `shrink_seconds`, or with the budget, and an example under way within GRACE after it. Where failures are to be
-    `explained`, the simplest is run again in a fresh process. `device` holds the `device.*` names that defaults of
-    tunables use.
+    `shrink_seconds`, or with the budget, and an example under way within GRACE after it. The simplest failure is run
+    again in a fresh process. `device` holds the `device.*` names that defaults of tunables use.
 
     Raises SpecForgeError where the reference fails or no case satisfies the constraints, and passes on what the worker
     raises beyond crashes, time-outs and kernel faults.
@@ -143,8 +141,7 @@ def fuzz(
             if short > 0 and session.failure is None and not session.out_of_time:
                 session.examples = session.executed + short
                 _search(session, Drawer(kernel, [bound], cap, session.device), seed + turn, place)
-    if explained:
-        session.explain()
+    session.explain()
     return FuzzReport(
         kernel=kernel.identity,
         backend=backend,
