@@ -17,7 +17,7 @@ from specforge.mutate.operators import changes
 from specforge.mutate.score import Row, Scored, reasons
 from specforge.mutate.tokens import read
 from specforge.roots import search_roots, tidy
-from specforge.spec.interface import find_kernel
+from specforge.spec.interface import Kernel, find_kernel
 
 RESULTS = Path("results") / "mutation"
 """Where results are stored, one file a kernel."""
@@ -95,11 +95,8 @@ def renumber(folder: Path) -> None:
     """Lines and diffs of stored results as they are now: comments move them, and change no outcome."""
     for file in folder.glob("*.json"):
         result = json.loads(file.read_text(encoding="utf-8"))
-        try:
-            kernel = find_kernel(result["mutation"], search_roots(Path.cwd() / "kernels"))
-        except SpecForgeError:
-            continue
-        if file_digests(kernel) == result["digests"]:
+        kernel = _unchanged(result)
+        if kernel is not None:
             original = kernel.template.read_text(encoding="utf-8")
             source = read(original)
             mutants = {mutant.id: mutant for mutant in make(source, changes(source))}
@@ -108,6 +105,15 @@ def renumber(folder: Path) -> None:
             for entry in result["survivors"]:
                 entry["diff"] = _changed(mutants[entry["mutant"]].diff(original, kernel.file.template))
             write_whole(file, _text(result))
+
+
+def _unchanged(result: dict[str, Any]) -> Kernel | None:
+    """The kernel that a stored result is of; None where it has changed since, or is gone."""
+    try:
+        kernel = find_kernel(result["mutation"], search_roots(Path.cwd() / "kernels"))
+    except SpecForgeError:
+        return None
+    return kernel if file_digests(kernel) == result["digests"] else None
 
 
 def _text(result: dict[str, Any]) -> str:
@@ -119,7 +125,11 @@ def table(folder: Path) -> str:
     results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
     parts = [_HEAD]
     for result in results:
-        parts += [f"## {result['mutation']}: {result['score']:.1f} %\n", _table(result["operators"], "github") + "\n"]
+        stale = "" if _unchanged(result) else ", stale: the kernel has changed since"
+        parts += [
+            f"## {result['mutation']}: {result['score']:.1f} %{stale}\n",
+            _table(result["operators"], "github") + "\n",
+        ]
         parts.append(
             f"{result['examples']} examples. Of the equivalent, {len(result['same_code'])} compile to the same code."
         )

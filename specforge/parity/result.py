@@ -9,12 +9,13 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from specforge.diagnostics import Position, fail
+from specforge.diagnostics import Position, SpecForgeError, fail
 from specforge.parity.builds import Name
 from specforge.record.entry import Entry
+from specforge.roots import search_roots
 from specforge.spec.document import read_text
 from specforge.spec.headers import local_headers
-from specforge.spec.interface import Kernel
+from specforge.spec.interface import Kernel, find_kernel
 
 VERSION = 1
 
@@ -92,6 +93,14 @@ def kernel_files(kernel: Kernel) -> dict[str, str]:
         found[f"{kernel.identity}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
     headers = local_headers(read_text(kernel.template), (kernel.folder, *kernel.include_dirs))
     return found | {f"include/{label.partition(':')[2] or label}": digest for label, digest in headers.items()}
+
+
+def is_current(result: ParityResult) -> bool:
+    """Whether the result is of the kernel as it is now."""
+    try:
+        return kernel_files(find_kernel(result.kernel, search_roots(Path.cwd() / "kernels"))) == result.files
+    except SpecForgeError:
+        return False
 
 
 def result_path(folder: Path, kernel: str) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from specforge.diagnostics import Position, fail
-from specforge.parity.result import ParityResult
+from specforge.parity.result import ParityResult, is_current
 
 HEAD = """# The emulator beside a card
 
@@ -36,9 +36,10 @@ def render_table(results: Iterable[ParityResult]) -> str:
         lines += _rows(result)
     lines.append("")
     for result in shown:
+        stale = "" if is_current(result) else " (**stale**: it has changed since)"
         lines.append(
-            f"- {result.kernel}: {result.created[:10]}, {result.card}, driver {result.driver}, {result.nvrtc} for "
-            f"{result.architecture}, {result.host_compiler}; commit {_commit(result)}, "
+            f"- {result.kernel}{stale}: {result.created[:10]}, {result.card}, driver {result.driver}, {result.nvrtc} "
+            f"for {result.architecture}, {result.host_compiler}; commit {_commit(result)}, "
             f"seed {result.seed}, {result.variants} variants. "
             f"Covered: {'; '.join(f'{name} {what}' for name, what in result.covered.items())}."
         )
