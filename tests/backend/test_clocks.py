@@ -173,7 +173,8 @@ ROOT = str(Path(__file__).resolve().parents[2])
 
 def child(locks: Path, log: Path, how: str, *, nohup: bool = False) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", CHILD, str(locks), str(log), ROOT, how]
-    prepare = (lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if nohup else None
+    heard = signal.SIG_IGN if nohup else signal.SIG_DFL  # these tests may run under nohup themselves
+    prepare = lambda: signal.signal(signal.SIGHUP, heard)  # noqa: E731
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=prepare)  # noqa: PLW1509
     assert process.stdout is not None
     assert process.stdout.readline() == "locked\n"

@@ -24,7 +24,7 @@ if __name__ == "__main__":
     worker._CHILD = f"import sys; sys.path[:0] = [{FOLDER!r}, sys.argv[2]]; import fake_card; {serve}"
     measurement.calibrate = lambda choice, context: Calibration(2.9e12, 2.7e12, {"bf16": 8e14}, {"fp8": "not here"})
     jobs.START_SECONDS = 2.0
-    jobs.StopRule = lambda **given: replace(jobs_rule(**given), warmup_seconds=0.0, retries=0, seconds=0.3)
+    jobs.StopRule = lambda **given: replace(jobs_rule(**given), warmup_seconds=0.0, retries=0, seconds=0.05)
     from specforge.measure.stopping import StopRule as jobs_rule
 
     main()
