@@ -13,6 +13,7 @@ import pickle
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from specforge.backend.runner import KernelFault, Runner
@@ -35,9 +36,29 @@ ROOM = 512 << 20
 """Bytes of inputs and references that a worker keeps."""
 _PR_SET_PDEATHSIG = 1
 
-_kept: dict[tuple[str, str], Worked] = {}
-"""By reference and row."""
-_left = [ROOM]
+
+class Memory:
+    """Inputs and references of examples, by reference and row, while there is room; one worker's."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], Worked] = {}
+        self._left = ROOM
+
+    def keep(self, case: Plan, example: Example) -> None:
+        """Draw and compute what is not at hand."""
+        key = case.reference, example.inputs_row()
+        if key not in self._kept and self._left > 0:
+            self._kept[key] = work_out(case, example)
+            self._left -= sum(array.nbytes for part in self._kept[key] for array in part.values())
+
+    def recall(self, case: Plan, example: Example) -> Worked:
+        """What was kept, or worked out now."""
+        return self._kept.get((case.reference, example.inputs_row())) or work_out(case, example)
+
+
+@lru_cache(maxsize=1)
+def _memory() -> Memory:
+    return Memory()
 
 
 class Answer(NamedTuple):
@@ -66,14 +87,15 @@ def run_apart(runner: Runner, payload: tuple[Sequence[Task], Sequence[float]]) -
     Limits are of the child's own time, not of the clock: on a busy machine every mutant would hang.
     """
     tasks, limits = payload
+    memory = _memory()
     for task in tasks:
         for example in (task.example, *drawn_anew(task.example, task.rounds)):
-            _keep(task.case, example)
+            memory.keep(task.case, example)
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
-        _serve(runner, tasks, limits, writing)
+        _serve(runner, tasks, limits, memory, writing)
     os.close(writing)
     with os.fdopen(reading, "rb") as stream:
         answers: list[Any] = list(_read(stream))
@@ -87,7 +109,7 @@ def run_apart(runner: Runner, payload: tuple[Sequence[Task], Sequence[float]]) -
     return answers
 
 
-def _serve(runner: Runner, tasks: Sequence[Task], limits: Sequence[float], writing: int) -> None:
+def _serve(runner: Runner, tasks: Sequence[Task], limits: Sequence[float], memory: Memory, writing: int) -> None:
     """The child's life: run, tell, end. Whatever happens it does not return."""
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a worker that is ended takes it along
@@ -96,7 +118,7 @@ def _serve(runner: Runner, tasks: Sequence[Task], limits: Sequence[float], writi
             signal.setitimer(signal.ITIMER_PROF, limit)
             started = time.process_time()
             try:
-                result = run_example(runner, task, _recall)
+                result = run_example(runner, task, memory.recall)
             except KernelFault as fault:
                 result = ExampleResult("fault", str(fault))
             taken = time.process_time() - started
@@ -116,15 +138,3 @@ def _read(stream: Any) -> Iterator[Any]:  # noqa: ANN401 - a binary stream; what
             yield pickle.load(stream)
         except (EOFError, pickle.UnpicklingError):
             return
-
-
-def _keep(case: Plan, example: Example) -> None:
-    """Draw and compute what is not at hand, while there is room."""
-    key = case.reference, example.inputs_row()
-    if key not in _kept and _left[0] > 0:
-        _kept[key] = work_out(case, example)
-        _left[0] -= sum(array.nbytes for part in _kept[key] for array in part.values())
-
-
-def _recall(case: Plan, example: Example) -> Worked:
-    return _kept.get((case.reference, example.inputs_row())) or work_out(case, example)
