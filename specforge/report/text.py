@@ -74,7 +74,9 @@ def _table(found: list[Row], width: int, colour: bool) -> list[str]:
     """One row per target; conditions and worst cases that do not fit go onto a line of their own below."""
     if not found:
         return []
-    lines = _shared(found) + [_Line.of(row) for row in found if not any(row in group for group in shared(found))]
+    groups = shared(found)
+    said = {row.target.id for group in groups for row in group}
+    lines = [_Line.of_many(group) for group in groups] + [_Line.of(row) for row in found if row.target.id not in said]
     room = width - sum(
         max(map(len, column)) + _GAP for column in zip(_HEADERS[1:], *(x.cells for x in lines), strict=True)
     )
@@ -119,24 +121,19 @@ class _Line:
         cells = (row.verdict.value, row.measured, row.bound, row.margin, row.coverage)
         return cls(section, _INDENT + row.subject, more, row.verdict, cells)
 
+    @classmethod
+    def of_many(cls, group: list[Row]) -> _Line:
+        """A target that many benchmarks have and meet in the same way."""
+        one, count = cls.of(group[0]), f"in {len(group)} benchmarks"
+        cases, every = sum(len(row.target.cases) for row in group), sum(row.benchmark.cases for row in group)
+        when = group[0].target.when
+        more = f"{count} when {when}" if when else count
+        return replace(one, section="many benchmarks alike", below=more, cells=(*one.cells[:-1], f"{cases}/{every}"))
+
     def within(self, room: int) -> _Line:
         """With the title taking in what fits beside it."""
         title = f"{self.title}  {self.below}"
         return replace(self, title=title, below="") if self.below and len(title) <= room else self
-
-
-def _shared(found: list[Row]) -> list[_Line]:
-    """One line for each target that many benchmarks have and meet in the same way."""
-    lines = []
-    for group in shared(found):
-        first, *_ = group
-        cases, every = sum(len(row.target.cases) for row in group), sum(row.benchmark.cases for row in group)
-        more = "; ".join(
-            filter(None, (f"in {len(group)} benchmarks", first.target.when and f"when {first.target.when}"))
-        )
-        cells = (first.verdict.value, first.measured, first.bound, first.margin, f"{cases}/{every}")
-        lines.append(_Line("many benchmarks alike", _INDENT + first.subject, more, first.verdict, cells))
-    return lines
 
 
 def _peers(record: Record, width: int) -> list[str]:
