@@ -12,6 +12,7 @@ from specforge.expressions import Expression, Scalar
 from specforge.record.model import CaseEntry, MetricEntry, Record
 from specforge.record.provenance import changed_since
 from specforge.record.store import read_record
+from specforge.report.kernels import flaw
 from specforge.report.peers import some_cases
 from specforge.report.rows import quantity
 from specforge.spec.load import Benchmark, Spec, load_spec
@@ -114,8 +115,7 @@ def _unfit(entry: CaseEntry, case: Case) -> str | None:
     """Why no figure of a recorded case bounds today's case of that name; None where they do."""
     if entry.kernel != (case.kernel and case.kernel.identity) or entry.parameters != case.parameters:
         return "the spec means another kernel or other parameters by it today"
-    reason = entry.wrong or entry.fault or entry.implausible or entry.waived
-    return reason or (None if entry.verified else "its result was not verified")
+    return flaw(entry)
 
 
 def _processes(entry: CaseEntry, key: str) -> int:

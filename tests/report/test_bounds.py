@@ -19,6 +19,7 @@ from specforge.record.store import read_record, seal, write_record
 from specforge.spec.load import load_spec
 from specforge.spec.metrics import METRICS
 from specforge.units import ROUNDED, UNITS, parse_quantity, round_outward
+from tests.report.flawed import FLAWED
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -178,11 +179,7 @@ def test_a_speedup_is_bounded_over_each_peer(spec: Path, altered: Callable[..., 
 @pytest.mark.parametrize(
     ("update", "said"),
     [
-        ({"wrong": "ids[3] is 1"}, "ids[3] is 1"),
-        ({"fault": "illegal access"}, "illegal access"),
-        ({"implausible": "faster than memory"}, "faster than memory"),
-        ({"waived": "issue 17"}, "issue 17"),
-        ({"verified": False}, "its result was not verified"),
+        *FLAWED,
         ({"parameters": {"tokens": 1}}, "the spec means another kernel or other parameters by it today"),
         ({"metrics": {}, "missing": {"amortised_latency": "too hot"}}, "amortised_latency: too hot"),
     ],

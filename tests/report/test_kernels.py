@@ -14,6 +14,7 @@ from specforge.record.model import MetricEntry, PeerEntry, Record
 from specforge.record.provenance import changed_since
 from specforge.record.store import read_record
 from specforge.report.kernels import HEADS, card_of, newest, render
+from tests.report.flawed import FLAWED
 
 ROOT = Path(__file__).parents[2]
 LEDGER = ROOT / "results" / "ledger.jsonl"
@@ -140,13 +141,7 @@ def test_an_old_record_has_gaps_and_no_guesses() -> None:
 
 @pytest.mark.parametrize(
     ("update", "said"),
-    [
-        ({"wrong": "ids[3] is 1"}, "ids[3] is 1"),
-        ({"fault": "illegal access"}, "illegal access"),
-        ({"implausible": "faster than memory"}, "faster than memory"),
-        ({"waived": "issue 17"}, "issue 17"),
-        ({"verified": False}, "its result was not verified"),
-    ],
+    FLAWED,
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_no_times_of_what_is_wrong(record: Record, update: dict[str, Any], said: str) -> None:
