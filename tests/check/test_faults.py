@@ -64,7 +64,7 @@ FAULTS = {
 }
 
 
-# What a fault is looked for in: few binaries and small cases.
+# Faults in what few of a kernel's binaries have are looked for in those, in small cases; all others in its whole domains.
 LEAST = {
     FLASH: {
         "batch": "1..4",
@@ -90,20 +90,20 @@ LEAST = {
         "cache": ["bf16"],
         "paged": [True],
     },
-    ROUTER: {"tokens": "1..64", "experts": [128], "top_k": [8], "dtype": ["f32"], "renormalise": [False], "warps": [4]},
 }
-ELSEWHERE = {
-    (FLASH, "wrong stride for one head size"): {"head_dim": [64, 512]},
+ELSEWHERE: dict[tuple[str, str], dict[str, object]] = {
     (FLASH, "scale of another head"): {"head_dim": [128], "cache": ["i8"]},
     (FLASH, "table ignored"): {"paged": [True]},
     (FLASH, "gate missing"): {"gated": [True]},
+    (FLASH, "length of another"): {},
+    (FLASH, "length ignored"): {},
     (FLASH, "scale of a block emitted"): {"emit": [True]},
-    (ROUTER, "wrong stride for one type"): {"experts": [128, 256], "dtype": ["f32", "bf16"]},
+    (ROPE, "table ignored"): {},
 }
 LAUNCH = {
     FLASH: {"batch": 1, "context": 64},
     ROPE: {"tokens": 1, "q_heads": 2, "kv_heads": 1, "capacity": 64},
-    ROUTER: {"tokens": 1},
+    ROUTER: {"tokens": 1, "experts": 128, "top_k": 8, "dtype": "f32", "renormalise": False},
 }
 
 
@@ -112,20 +112,19 @@ def test_ten_kinds_of_faults_each_at_the_least() -> None:
         assert len({kind for owner, kind in FAULTS if owner == kernel}) >= 10
 
 
-def narrow(folder: Path, kernel: str, kind: str) -> str:
-    """Leave the kernel only the values in question, and write a spec with a case of them.
-
-    Fuzzing has to find the fault by itself: committed examples go.
-    """
-    (folder / "kernels" / kernel / "examples.yaml").unlink(missing_ok=True)
-    path = folder / "kernels" / kernel / "kernel.yaml"
-    text = path.read_text()
-    values = LEAST[kernel] | ELSEWHERE.get((kernel, kind), {})
-    for name, domain in values.items():
-        declared = re.compile(rf"^( +{name}: .*?domain: )(?:\[.*?\]|\".*?\")", re.M)
-        text, count = declared.subn(rf"\g<1>{json.dumps(domain)}", text)
-        assert count == 1, name
-    path.write_text(re.sub(r"^( +warps: .*default: )[^}]*", r"\g<1>4", text, flags=re.M))
+def spec_of(folder: Path, kernel: str, kind: str) -> str:
+    """A spec with one small case of the kernel, whose domains are narrowed where the fault is `ELSEWHERE`."""
+    values = LEAST.get(kernel, {}) | ELSEWHERE.get((kernel, kind), {})
+    if (kernel, kind) in ELSEWHERE:
+        # Fuzzing has to find it by itself: committed examples go, of values that are no longer there.
+        (folder / "kernels" / kernel / "examples.yaml").unlink(missing_ok=True)
+        path = folder / "kernels" / kernel / "kernel.yaml"
+        text = path.read_text()
+        for name, domain in values.items():
+            declared = re.compile(rf"^( +{name}: .*?domain: )(?:\[.*?\]|\".*?\")", re.M)
+            text, count = declared.subn(rf"\g<1>{json.dumps(domain)}", text)
+            assert count == 1, name
+        path.write_text(re.sub(r"^( +warps: .*default: )[^}]*", r"\g<1>4", text, flags=re.M))
     bound = {name: domain[0] for name, domain in values.items() if isinstance(domain, list) and name != "warps"}
     bound |= LAUNCH[kernel]
     spec = {"specforge": 1, "spec": "fault", "device": "devices/rtx5090.yaml"}
@@ -145,12 +144,13 @@ def test_fault_is_found(kernel: str, kind: str, copy: Path, specforge: Callable)
 
     # Values alone must tell: what the sanitizer sees besides is the fault corpus' business (tests/faults).
     options = ("--only", kernel, "--until", "verify", "--examples", "100", "--sanitize", "off")
-    ended = specforge("check", narrow(copy, kernel, kind), *options)
+    ended = specforge("check", spec_of(copy, kernel, kind), *options)
 
     assert ended.status == 3, ended.text
     assert f"wrong  {kernel}" in ended.text or f"error  {kernel}" in ended.text
     row = re.search(r"smallest failing case: (\{.*\})", ended.text)
     assert row, ended.text
     size = int(re.search(r"(?:context|tokens): (\d+)", row[1])[1])
-    # Stale rows show from a warp's second tile on, at 129 tokens, which a slow machine may only come near in time.
-    assert size <= 512, f"not shrunk: {row[1]}"
+    # Stale rows show from a warp's second tile on: 32,769 tokens, which a slow machine may only come near in time.
+    most = 512 if (kernel, kind) in ELSEWHERE else 66_000 if kind == "stale rows" else 2100
+    assert size <= most, f"not shrunk: {row[1]}"
