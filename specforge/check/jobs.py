@@ -37,11 +37,16 @@ class Job:
     peers: tuple[DeclaredPeer, ...] = ()
 
     @property
+    def given_bytes(self) -> int:
+        """Of its inputs."""
+        return sum(buffer.nbytes for buffer in self.task.plan.buffers if buffer.is_given)
+
+    @property
     def timeout(self) -> float:
         """Seconds after which a process that gives no answer hangs: each mode may settle anew, and inputs are drawn."""
         rule, plan = self.task.rule, self.task.plan
         modes = len(self.task.modes) + (len(plan.launches) > 1)
-        drawn = sum(buffer.nbytes for buffer in plan.buffers if buffer.is_given) / DRAWN
+        drawn = self.given_bytes / DRAWN
         return START_SECONDS + 3 * modes * (rule.seconds + rule.warmup_seconds + 1) + 3 * self.task.energy + drawn
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from specforge.backend.lock import CardBusy
 from specforge.backend.runner import KernelFault, Runner
 from specforge.backend.worker import START_TIMEOUT, TaskFailed, Worker, WorkerCrashed, WorkerTimeout
+from specforge.check.answers import LEAST_BYTES, answer_ahead
 from specforge.check.backends import Choice
 from specforge.check.calibrate import calibrate
 from specforge.check.card import TakenCard, taken_card
@@ -96,9 +97,12 @@ class _Course:
         if journal.session is None:
             journal.add_session(self._take_session())
         rounds = max((job.processes for job in self._jobs), default=0)
-        progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in self._jobs))
         done = 0
         with tempfile.TemporaryDirectory(prefix="specforge-") as answers:
+            large = [job for job in self._jobs if job.given_bytes >= LEAST_BYTES and self._left(job)]
+            progress.stage("working out large cases' references", len(large))
+            answer_ahead(large, answers, self._context.settings.jobs, progress.advance)
+            progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in self._jobs))
             for number in range(rounds):
                 with Worker(self._choice.runner) as worker:
                     for job in self._jobs:
@@ -138,6 +142,9 @@ class _Course:
             return False
         before = [self.journal.rounds.get((job.case, earlier)) for earlier in range(number + after)]
         return not any(isinstance(one, KernelFault) or (one is not None and one.refusal) for one in before)
+
+    def _left(self, job: Job) -> bool:
+        return any((job.case, number) not in self.journal.rounds for number in range(job.processes))
 
     def _one(self, job: Job, number: int, worker: Worker, card: TakenCard, answers: str) -> None:
         """One case in one process. Trouble with the machine is tried once more in a fresh one."""

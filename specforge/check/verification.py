@@ -39,6 +39,8 @@ CARD_STEPS = 5e9
 """The same on a card, where the float64 reference on the CPU sets the limit."""
 STAND_INS = 10
 """Examples of a case's own binary that stand for the case where it is too large to be emulated itself."""
+CARD_WORKERS = 4
+"""Kernels that are fuzzed side by side on one card: the reference on the CPU is what takes the time."""
 OWN_STEPS = EMULATED_STEPS / 64
 """Emulated steps up to which the spec's own cases, too, are run again under another schedule and with fresh values."""
 
@@ -150,7 +152,7 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
 
 
 class _Bench:
-    """Runs jobs: side by side on the emulator, each in a worker of its own; one after another on a card."""
+    """Runs jobs side by side, each in a worker of its own."""
 
     def __init__(self, spec: Spec, choice: Choice, context: Context, device: Mapping[str, Scalar], total: int) -> None:
         self._spec = spec
@@ -167,7 +169,9 @@ class _Bench:
         """Every job's report; Ctrl-C ends the workers first, so that nothing is waited for."""
         found = Verification(executed=executed)
         beyond: set[str] = set()
-        width = min(len(jobs), self._context.settings.jobs) if self._choice.card is None else 1
+        width = min(len(jobs), self._context.settings.jobs)
+        if self._choice.card is not None:
+            width = min(width, CARD_WORKERS)
         with ThreadPoolExecutor(width) as pool:
             futures = {job.kernel.identity: pool.submit(self._job, job, found, beyond) for job in jobs}
             try:

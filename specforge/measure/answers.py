@@ -5,27 +5,65 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from specforge.verify.example import draw_inputs
 from specforge.verify.reference import call_reference
 
 if TYPE_CHECKING:
+    from specforge.backend.runner import Runner
     from specforge.spec.geometry import Plan
     from specforge.verify.compare import Array
+    from specforge.verify.example import Example
+
+FRESH_BYTES = 64 << 20
+"""Hot inputs up to this size together get new values between the first check and the timing."""
+_FRESH = 0x5EED
+"""Added to the seed for those new values."""
 
 
-def answer(plan: Plan, inputs: dict[str, Array], drawn: str, folder: str | None) -> dict[str, Array]:
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A case, and the folder where the reference's answers to it are left."""
+
+    plan: Plan
+    example: Example
+    answers: str
+
+
+def work_ahead(_: Runner, question: Question) -> None:
+    """Leave both answers that measuring a case asks for in the folder; a task for a worker, which uses no card."""
+    plan, example, folder = question.plan, question.example, question.answers
+    inputs = draw_inputs(plan, example)
+    answer(plan, inputs, example, folder)
+    changed = fresh_values(plan, example)
+    if changed:
+        answer(plan, inputs | changed, example, folder, anew=True)
+
+
+def fresh_values(plan: Plan, example: Example) -> dict[str, Array]:
+    """New values of the hot inputs, for after the first check; empty where there are none or they are too large."""
+    hot = [buffer for buffer in plan.buffers if buffer.is_given and buffer.residency == "hot"]
+    if sum(buffer.nbytes for buffer in hot) > FRESH_BYTES:
+        return {}
+    return draw_inputs(plan, replace(example, seed=example.seed + _FRESH), [buffer.name for buffer in hot])
+
+
+def answer(
+    plan: Plan, inputs: dict[str, Array], example: Example, folder: str | None, *, anew: bool = False
+) -> dict[str, Array]:
     """What the reference says to these inputs: read from `folder`, or computed and left there; None: just computed.
 
-    `drawn` says how the inputs were drawn: with the plan's parameters it decides their values. Arrays are float64 or
-    int64. Raises what `call_reference` raises.
+    `example` says how the inputs were drawn, `anew` that hot ones have their fresh values. Arrays are float64 or int64.
+    Raises what `call_reference` raises.
     """
     import numpy as np
 
     if folder is None:
         return call_reference(plan, inputs)
-    said = json.dumps([plan.kernel, plan.reference, plan.parameters, drawn], sort_keys=True)
+    said = json.dumps([plan.kernel, plan.reference, plan.parameters, example.to_row(), anew], sort_keys=True)
     path = Path(folder) / f"{hashlib.sha256(said.encode()).hexdigest()}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from specforge.backend.cuda import CudaRunner
 from specforge.backend.runner import Runner
 from specforge.backend.telemetry import CardWatch
-from specforge.measure.answers import answer
+from specforge.measure.answers import answer, fresh_values
 from specforge.measure.course import Course, judged
 from specforge.measure.measurement import Measurement
 from specforge.measure.residency import DoesNotFit, label_cold, plan_residency
@@ -24,11 +24,6 @@ from specforge.verify.example import Example, ExampleResult, draw_inputs
 if TYPE_CHECKING:
     from specforge.backend.device_case import DeviceCase
     from specforge.verify.compare import Array
-
-FRESH_BYTES = 64 << 20
-"""Hot inputs up to this size together get new values between the first check and the timing."""
-_FRESH = 0x5EED
-"""Added to the seed for those new values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +83,7 @@ def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
     case.poison()
     case.launch()
     case.wait()
-    want = answer(plan, inputs, task.example.to_row(), task.answers)
+    want = answer(plan, inputs, task.example, task.answers)
     before = undamaged(case, 1, judged(case, want, 0))
     seen = replace(seen, before=before)
     if not before.passed:
@@ -123,13 +118,12 @@ def freshen(case: DeviceCase, task: MeasureTask, inputs: dict[str, Array]) -> di
 
     None where there are none, or where they are too large to be drawn again.
     """
-    fresh = [buffer.name for buffer in task.plan.buffers if buffer.is_given and buffer.residency == "hot"]
-    if not fresh or sum(inputs[name].nbytes for name in fresh) > FRESH_BYTES:
+    changed = fresh_values(task.plan, task.example)
+    if not changed:
         return None
-    changed = draw_inputs(task.plan, replace(task.example, seed=task.example.seed + _FRESH), fresh)
     case.replace(changed)
     inputs |= changed
-    return answer(task.plan, inputs, f"{task.example.to_row()} hot anew", task.answers)
+    return answer(task.plan, inputs, task.example, task.answers, anew=True)
 
 
 def undamaged(case: DeviceCase, rotations: int, found: ExampleResult) -> ExampleResult:

@@ -142,7 +142,7 @@ def _measure(runner: CudaRunner, task: PeerTask, seen: PeerMeasurement) -> PeerM
         case.upload(inputs)
         case.poison()
         case.make(peer, plan.parameters, residency.rotations)
-        want = answer(kernel.plan, inputs, kernel.example.to_row(), kernel.answers)
+        want = answer(kernel.plan, inputs, kernel.example, kernel.answers)
         before = _check(case, want, residency.rotations)
         seen = replace(seen, before=before)
         if not before.passed:

@@ -64,7 +64,7 @@ FAULTS = {
 }
 
 
-# Faults in what few of a kernel's binaries have are looked for in those, in small cases; all others in its whole domains.
+# Faults in what few of a kernel's binaries have are looked for in those, in small cases; others in its whole domains.
 LEAST = {
     FLASH: {
         "batch": "1..4",

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from specforge.backend.emulated import EmulatorRunner
 from specforge.diagnostics import SpecForgeError
-from specforge.measure.answers import answer
+from specforge.measure.answers import Question, answer, fresh_values, work_ahead
 from specforge.spec.geometry import BufferPlan, LaunchPlan, Plan, Tolerance
+from specforge.verify.example import Example, draw_inputs
 
 REFERENCE = """\
 from pathlib import Path
@@ -41,14 +43,15 @@ def calls(plan: Plan) -> int:
     return len(path.read_text()) if path.exists() else 0
 
 
+FIRST = Example({"n": 4})
 INPUTS = {"x": np.array([1, 4, 2, 3], np.float32)}
 
 
 def test_computed_once_and_read_afterwards(plan: Plan, tmp_path: Path) -> None:
     folder = tmp_path / "answers"
     folder.mkdir()
-    first = answer(plan, INPUTS, "{seed: 0}", str(folder))
-    again = answer(plan, INPUTS, "{seed: 0}", str(folder))
+    first = answer(plan, INPUTS, FIRST, str(folder))
+    again = answer(plan, INPUTS, FIRST, str(folder))
     assert calls(plan) == 1
     assert first.keys() == again.keys() == {"out", "best"}
     for name, array in first.items():
@@ -58,16 +61,32 @@ def test_computed_once_and_read_afterwards(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_other_values_have_another_answer(plan: Plan, tmp_path: Path) -> None:
-    answer(plan, INPUTS, "{seed: 0}", str(tmp_path))
-    answer(plan, INPUTS, "{seed: 1}", str(tmp_path))
-    answer(plan, INPUTS, "{seed: 0} hot anew", str(tmp_path))
-    answer(replace(plan, parameters={"n": 5}), INPUTS, "{seed: 0}", str(tmp_path))
+    answer(plan, INPUTS, FIRST, str(tmp_path))
+    answer(plan, INPUTS, replace(FIRST, seed=1), str(tmp_path))
+    answer(plan, INPUTS, FIRST, str(tmp_path), anew=True)
+    answer(replace(plan, parameters={"n": 5}), INPUTS, FIRST, str(tmp_path))
     assert calls(plan) == 4
 
 
+def test_worked_ahead_as_measuring_asks(plan: Plan, tmp_path: Path) -> None:
+    buffers = tuple(replace(one, residency="hot") if one.name == "x" else one for one in plan.buffers)
+    plan = replace(plan, buffers=buffers)
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    work_ahead(EmulatorRunner(), Question(plan, FIRST, str(folder)))
+    assert calls(plan) == 2
+    inputs = draw_inputs(plan, FIRST)
+    fresh = fresh_values(plan, FIRST)
+    assert not np.array_equal(fresh["x"], inputs["x"])
+    first, second = answer(plan, inputs, FIRST, str(folder)), answer(plan, fresh, FIRST, str(folder), anew=True)
+    assert calls(plan) == 2
+    np.testing.assert_array_equal(first["out"], inputs["x"] * 2.0)
+    np.testing.assert_array_equal(second["out"], fresh["x"] * 2.0)
+
+
 def test_without_a_folder_it_is_computed_every_time(plan: Plan) -> None:
-    answer(plan, INPUTS, "{seed: 0}", None)
-    answer(plan, INPUTS, "{seed: 0}", None)
+    answer(plan, INPUTS, FIRST, None)
+    answer(plan, INPUTS, FIRST, None)
     assert calls(plan) == 2
 
 
@@ -76,5 +95,5 @@ def test_a_reference_that_fails_leaves_nothing(plan: Plan, tmp_path: Path) -> No
     folder = tmp_path / "answers"
     folder.mkdir()
     with pytest.raises(SpecForgeError, match="raised ValueError"):
-        answer(plan, INPUTS, "{seed: 0}", str(folder))
+        answer(plan, INPUTS, FIRST, str(folder))
     assert list(folder.iterdir()) == []

@@ -325,7 +325,7 @@ def test_floors() -> None:
 
 
 def test_large_hot_inputs_keep_their_values(task: MeasureTask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specforge.measure.case.FRESH_BYTES", task.plan.buffer("y").nbytes - 1)
+    monkeypatch.setattr("specforge.measure.answers.FRESH_BYTES", task.plan.buffer("y").nbytes - 1)
     card = NumpyCard(honest)
     assert measure_case(card, task).verified
     assert card.replaced == []
