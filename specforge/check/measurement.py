@@ -95,7 +95,7 @@ class _Course:
         """All rounds that are still due."""
         progress, journal = self._context.progress, self.journal
         if journal.session is None:
-            journal.add_session(self._take_session())
+            journal.add_session(self._session(card.uuid))
         rounds = max((job.processes for job in self._jobs), default=0)
         done = 0
         with tempfile.TemporaryDirectory(prefix="specforge-") as answers:
@@ -172,6 +172,13 @@ class _Course:
                     self._trouble[job.case] = trouble.summary if isinstance(trouble, TaskFailed) else str(trouble)
                 continue
             return
+
+    def _session(self, uuid: str) -> Session:
+        """What an earlier spec of this run saw of the card, if it saw all."""
+        seen = self._context.shared.sessions
+        if uuid not in seen or seen[uuid].missing:
+            seen[uuid] = self._take_session()
+        return seen[uuid]
 
     def _take_session(self) -> Session:
         """The instrument's floors and the card's calibration; what fails is missing with its reason."""

@@ -1,4 +1,4 @@
-"""What is verified once in a run of several specs: a kernel is searched once for all of them, and a case run once.
+"""What is done once in a run of several specs: a kernel is searched and a card calibrated for all, a case run once.
 
 Six cards' specs of one workload use the same kernels and, on the emulator, the same binaries. The first spec that comes
 to a kernel searches the binaries of every spec's cases; the others take that report. Their own cases are still run,
@@ -16,6 +16,7 @@ from specforge.check.options import Options, select
 from specforge.check.plans import executed_plans
 from specforge.check.variants import Variant
 from specforge.diagnostics import SpecForgeError
+from specforge.measure.session import Session
 from specforge.spec.geometry import Plan
 from specforge.spec.interface import Kernel
 from specforge.spec.load import Spec
@@ -26,9 +27,11 @@ Key = tuple[Any, ...]
 
 @dataclass(slots=True)
 class Shared:
-    """The specs of a run and what has been verified so far; without specs each kernel is searched for its own cases."""
+    """The specs of a run and what is known so far; without specs each kernel is searched for its own cases."""
 
     specs: tuple[Spec, ...] = ()
+    sessions: dict[str, Session] = field(default_factory=dict)
+    """By card: its floors and calibration, taken once for all specs."""
     _searches: dict[Key, tuple[FuzzReport, frozenset[Variant]]] = field(default_factory=dict)
     _cases: dict[Key, FuzzReport] = field(default_factory=dict)
 

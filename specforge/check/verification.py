@@ -39,7 +39,7 @@ CARD_STEPS = 5e9
 """The same on a card, where the float64 reference on the CPU sets the limit."""
 STAND_INS = 10
 """Examples of a case's own binary that stand for the case where it is too large to be emulated itself."""
-CARD_WORKERS = 4
+CARD_WORKERS = 8
 """Kernels that are fuzzed side by side on one card: the reference on the CPU is what takes the time."""
 OWN_STEPS = EMULATED_STEPS / 64
 """Emulated steps up to which the spec's own cases, too, are run again under another schedule and with fresh values."""

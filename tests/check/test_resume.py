@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -76,6 +77,14 @@ def test_what_was_changed_since_is_named(card: Card) -> None:
     assert status == 2
     assert "SF607" in errors
     assert "it differs in spec specs/small.yaml, the timing" in errors
+
+
+def test_specs_of_one_run_share_its_calibration(card: Card) -> None:
+    (card.home / "specs" / "other.yaml").write_text(SPEC.replace("spec: small", "spec: other"))
+    assert card.run("specs/other.yaml", "--processes", "1")[0] == 0
+    records = [json.loads(path.read_text()) for path in card.home.rglob("*.json") if "cases" in path.read_text()]
+    assert len(records) >= 2
+    assert {record["session"]["rates"]["copy"] for record in records} == {2.7e12}
 
 
 def test_each_fault_costs_its_own_case(card: Card) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 FOLDER = str(Path(__file__).resolve().parent)
@@ -22,7 +24,9 @@ if __name__ == "__main__":
         "import specforge.backend.serve as serve; serve.create_runner = fake_card.create; serve.main(int(sys.argv[1]))"
     )
     worker._CHILD = f"import sys; sys.path[:0] = [{FOLDER!r}, sys.argv[2]]; import fake_card; {serve}"
-    measurement.calibrate = lambda choice, context: Calibration(2.9e12, 2.7e12, {"bf16": 8e14}, {"fp8": "not here"})
+    copies = count(2.7e12)  # so that two calibrations are told apart
+    calibrated = partial(Calibration, 2.9e12, matrix={"bf16": 8e14}, missing={"fp8": "not here"})
+    measurement.calibrate = lambda choice, context: calibrated(copy=next(copies))
     jobs.START_SECONDS = 2.0
     jobs.StopRule = lambda **given: replace(jobs_rule(**given), warmup_seconds=0.0, retries=0, seconds=0.05)
     from specforge.measure.stopping import StopRule as jobs_rule
