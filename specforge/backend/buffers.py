@@ -96,6 +96,13 @@ def as_tensor(data: Bytes, buffer: BufferPlan) -> np.ndarray:
     return data.view(DTYPES[buffer.dtype].numpy()).reshape(buffer.stored_shape)
 
 
+def equal(given: Bytes, found: Bytes) -> bool:
+    """Whether two stretches of as many bytes are the same; eight at a time, which takes an eighth of the memory."""
+    whole = len(given) // 8 * 8
+    wide, rest = (given[:whole].view(np.uint64), found[:whole].view(np.uint64)), (given[whole:], found[whole:])
+    return np.array_equal(*wide) and np.array_equal(*rest)
+
+
 def find_damage(name: str, before: Bytes, after: Bytes) -> list[str]:
     """Sentences on guard zones that no longer hold their pattern, nearest overwritten byte first."""
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,9 @@ class DeviceCase:
         self._base = memory.reserve(layout.nbytes)
         self._given: dict[str, Bytes] = {}
         self._launches = [_Launch(planned, library) for planned in plan.launches]
+        self._period = math.lcm(*(place.copies for place in layout.places.values()))
+        """After so many rotations every tensor is at its first copy again."""
+        self._kept: dict[tuple[int, int], list[Any]] = {}
         for place in layout.places.values():
             memory.fill_guards(place, GUARD_BYTE)
 
@@ -110,13 +114,23 @@ class DeviceCase:
         for index, bound in enumerate(self._launches):
             if only is not None and index != only:
                 continue
-            arguments = [
-                self._address(argument, rotation, chain) if isinstance(argument, str) else argument
-                for argument in bound.arguments
-            ]
+            arguments = self._arguments(index, rotation, chain)
             config = bound.dependent if only is None and (index > 0 or early) else bound.alone
             with driver_calls(f"launching {bound.entry}"):
                 launch(self._stream, config, bound.kernel, *arguments)
+
+    def _arguments(self, index: int, rotation: int, chain: Mapping[str, str]) -> list[Any]:
+        """What one launch is called with: kept by rotation, as working it out would be a good part of a launch."""
+        kept = (index, rotation % self._period)
+        if not chain and kept in self._kept:
+            return self._kept[kept]
+        found = [
+            self._address(argument, rotation, chain) if isinstance(argument, str) else argument
+            for argument in self._launches[index].arguments
+        ]
+        if not chain:
+            self._kept[kept] = found
+        return found
 
     def _address(self, name: str, rotation: int, chain: Mapping[str, str]) -> int:
         name, rotation = (chain[name], rotation - 1) if name in chain else (name, rotation)
@@ -144,7 +158,8 @@ class DeviceCase:
                 if copies > 1 and not self._differs(first, place.stride, place.plan.nbytes, copies):
                     copies = 1  # what holds for the first holds for all
                 for copy in range(copies):
-                    found += find_change(place.plan, self._given[name], self._memory.read(place, copy))
+                    if not self._memory.holds(place, copy, self._given[name]):
+                        found += find_change(place.plan, self._given[name], self._memory.read(place, copy))
         return tuple(dict.fromkeys(found))
 
 

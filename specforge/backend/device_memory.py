@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
 from cuda.bindings import driver
 
-from specforge.backend.buffers import Bytes, Place
+from specforge.backend.buffers import Bytes, Place, equal
 from specforge.backend.cuda_errors import checked
 
 WIDE_STRIDE = 1 << 20
 """Bytes between copies from which they are handled one by one: strided driver calls have a limit on the stride."""
+PIECE = 1 << 23
+"""Bytes that are compared in one go: the next ones come from the card meanwhile."""
 
 
 class DeviceMemory:
@@ -21,6 +24,7 @@ class DeviceMemory:
         self._stream = stream.handle
         self._base = 0
         self._size = 0
+        self._pieces: list[Bytes] = []
 
     def reserve(self, size: int) -> int:
         """Make at least `size` bytes usable and return their address; earlier contents are lost where it moves."""
@@ -74,6 +78,33 @@ class DeviceMemory:
         """Read the data of one copy of a tensor."""
         return self._rows(place.address(copy), place.plan.nbytes, place.stride, 1).reshape(-1)
 
+    def holds(self, place: Place, copy: int, data: Bytes) -> bool:
+        """Whether one copy of a tensor holds these bytes.
+
+        They come through two pinned pieces: of a gigabyte, fresh pages would take most of the time.
+        """
+        size, start = place.plan.nbytes, self._base + place.address(copy)
+        pieces = self._pieces or [self._pinned(), self._pinned()]
+        self._pieces = pieces
+
+        def fetch(number: int) -> None:
+            begin = number * PIECE
+            if begin < size:
+                to, width = pieces[number % 2].ctypes.data, min(PIECE, size - begin)
+                code = driver.cuMemcpyDtoHAsync(to, start + begin, width, self._stream)
+                checked(code, "copying from the card")
+
+        same = len(data) == size
+        fetch(0)
+        for number, begin in enumerate(range(0, size, PIECE)):
+            self.wait()
+            if not same:
+                break
+            fetch(number + 1)
+            same = equal(pieces[number % 2][: size - begin], data[begin : begin + PIECE])
+        self.wait()
+        return same
+
     def read_guards(self, place: Place) -> tuple[Bytes, Bytes]:
         """The guard zones before and behind every copy: two arrays of shape (copies, bytes)."""
         end = place.base + place.lead + place.plan.nbytes
@@ -83,6 +114,10 @@ class DeviceMemory:
     def fill(self, start: int, size: int, byte: int) -> None:
         """Fill `size` bytes from an address on."""
         checked(driver.cuMemsetD8Async(self._base + start, byte, size, self._stream), "filling memory")
+
+    def _pinned(self) -> Bytes:
+        host = checked(driver.cuMemHostAlloc(PIECE, 0), f"allocating {PIECE} pinned bytes")
+        return np.ctypeslib.as_array((ctypes.c_uint8 * PIECE).from_address(int(host)))
 
     def _rows(self, start: int, width: int, stride: int, rows: int) -> Bytes:
         found = np.empty((rows, width), np.uint8)

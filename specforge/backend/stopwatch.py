@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -14,11 +12,13 @@ from cuda.bindings import driver
 from cuda.core import Device, EventOptions
 
 from specforge.backend.cuda_errors import CudaError, checked, driver_calls
+from specforge.backend.watchdog import Watchdog
 
 PATIENCE = 20.0
 """Seconds after which a held stream is let go: a host that the full queue blocks would hold it for ever."""
 
 _HOST_MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
+_AT_LEAST = int(driver.CUstreamWaitValue_flags.CU_STREAM_WAIT_VALUE_GEQ)
 
 
 class Stopwatch:
@@ -27,6 +27,8 @@ class Stopwatch:
     def __init__(self, device: Device, stream: Any) -> None:  # noqa: ANN401 -- cuda.core's Stream
         self._device = device
         self._stream = stream
+        self._handle = stream.handle
+        self._watchdog = Watchdog(self._let_go)
         self._events: list[tuple[Any, Any]] = []
         self._ticket = 0
         host = checked(driver.cuMemHostAlloc(4, _HOST_MAPPED), "allocating the gate's memory")
@@ -45,54 +47,36 @@ class Stopwatch:
         with driver_calls("timing launches"):
             while len(self._events) < len(works):
                 self._events.append((self._event(), self._event()))
-            with self._watched():
+            self._watchdog.arm(PATIENCE)
+            try:
                 for number, ((start, end), work) in enumerate(zip(self._events, works, strict=False)):
                     if ahead is not None:
                         ahead(number)
-                    with self._held():
+                    self._hold()
+                    try:
                         self._stream.record(start)
                         work()
                         self._stream.record(end)
-                    checked(driver.cuStreamSynchronize(self._stream.handle), "waiting for timed launches")
+                    finally:  # a stream held for ever would hang the process
+                        self._let_go()
+                    checked(driver.cuStreamSynchronize(self._handle), "waiting for timed launches")
+            finally:
+                late = self._watchdog.disarm()
+            if late:  # what was timed had not waited for the rest of it
+                raise CudaError("the driver's queue is full", "enqueuing timed launches")
             return [(end - start) * 1e-3 for start, end in self._events[: len(works)]]
 
     def _event(self) -> Any:  # noqa: ANN401 -- cuda.core's Event
         return self._device.create_event(EventOptions(timing_enabled=True))
 
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """Hold the stream until the block ends, however it ends: a stream held for ever would hang the process."""
+    def _hold(self) -> None:
+        """Hold the stream until it is let go."""
         self._ticket += 1
-        at_least = driver.CUstreamWaitValue_flags.CU_STREAM_WAIT_VALUE_GEQ
-        code = driver.cuStreamWaitValue32(self._stream.handle, self._gate_on_card, self._ticket, at_least)
+        code = driver.cuStreamWaitValue32(self._handle, self._gate_on_card, self._ticket, _AT_LEAST)
         checked(code, "holding the stream")
-        try:
-            yield
-        finally:
-            self._gate.value = self._ticket
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Let the stream go where enqueuing lasts too long, and refuse what was timed then."""
-        late = threading.Event()
-        done = threading.Event()
-
-        def let_go() -> None:
-            patience = PATIENCE
-            while not done.wait(patience):  # the next piece may fill the queue as well
-                late.set()
-                self._gate.value = self._ticket
-                patience = 0.01
-
-        watchdog = threading.Thread(target=let_go, daemon=True)
-        watchdog.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watchdog.join()
-        if late.is_set():
-            raise CudaError("the driver's queue is full", "enqueuing timed launches")
+    def _let_go(self) -> None:
+        self._gate.value = self._ticket
 
 
 class Chunks:

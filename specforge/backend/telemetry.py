@@ -34,9 +34,10 @@ HARMLESS = {
 RECENT = 0.1
 """Seconds for which a whole reading stands: power, energy and utilisation move every 20 to 200 ms on the card itself.
 
-A whole reading takes some 4 ms, which is many batches' own time; the clocks and what slows them, a quarter of that.
+A whole reading takes some 3 ms, which is many batches' own time; the clocks and what slows them, 13 us.
 """
 _GLANCED = frozenset({"sm_clock", "memory_clock", "throttled", "conditions"})
+_COUNTED = frozenset({"foreign_processes", "foreign_bytes", "ecc_corrected", "ecc_uncorrected"})
 
 _VOLATILE, _CORRECTED, _UNCORRECTED = 0, 0, 1  # nvml.h: since the driver was loaded; kinds of memory error
 
@@ -118,17 +119,10 @@ class CardWatch:
         library, handle, missing = self._library, self._handle, dict[str, str]()
         get = partial(self._get, missing)
         throttled, conditions = self._reasons(missing)
-        strangers, doubt = self._strangers.among(list_processes(library, handle))
-        if doubt is not None:
-            missing["foreign_processes"] = doubt
-        if any(process.bytes is None for process in strangers):
-            missing["foreign_bytes"] = "the driver hides what other processes hold"
+        counted = self._counted(missing)
         rates, why = ask_why(library, "nvmlDeviceGetUtilizationRates", handle)
         if why is not None:
             missing["utilisation"] = why
-        counted = "nvmlDeviceGetTotalEccErrors"
-        corrected = get("ecc_corrected", counted, _CORRECTED, _VOLATILE)
-        uncorrected = get("ecc_uncorrected", counted, _UNCORRECTED, _VOLATILE)
         sm_clock, memory_clock = self._clocks(missing)
         found = Telemetry(
             sm_clock=sm_clock,
@@ -136,14 +130,11 @@ class CardWatch:
             power=get("power", "nvmlDeviceGetPowerUsage", scale=1e-3),
             temperature=get("temperature", "nvmlDeviceGetTemperature", library.NVML_TEMPERATURE_GPU),
             throttled=throttled,
-            foreign_processes=tuple(sorted({process.pid for process in strangers})),
             conditions=conditions,
-            foreign_bytes=None if "foreign_bytes" in missing else sum(process.bytes or 0 for process in strangers),
-            ecc_corrected=None if corrected is None else int(corrected),
-            ecc_uncorrected=None if uncorrected is None else int(uncorrected),
             energy=get("energy", "nvmlDeviceGetTotalEnergyConsumption", scale=1e-3),
             utilisation=None if rates is None else rates.gpu / 100,
             missing=missing,
+            **counted,
         )
         self._last = self._clock(), found
         return found
@@ -152,7 +143,22 @@ class CardWatch:
         """The clocks and what slows them now; the rest of the last whole reading, which is RECENT or made now."""
         if self._reason is not None or self._last is None or self._clock() - self._last[0] > RECENT:
             return self.read()
-        last = self._last[1]
+        return self._glanced(self._last[1])
+
+    def recount(self) -> Telemetry:
+        """A glance with what spoils a measurement whenever it came: processes and memory errors, both as of now.
+
+        The rest is the last whole reading's, however old.
+        """
+        if self._reason is not None or self._last is None:
+            return self.read()
+        when, last = self._last
+        missing = {name: why for name, why in last.missing.items() if name not in _COUNTED}
+        found = self._glanced(replace(last, missing=missing, **self._counted(missing)))
+        self._last = when, found
+        return found
+
+    def _glanced(self, last: Telemetry) -> Telemetry:
         missing = {name: why for name, why in last.missing.items() if name not in _GLANCED}
         throttled, conditions = self._reasons(missing)
         sm_clock, memory_clock = self._clocks(missing)
@@ -164,6 +170,24 @@ class CardWatch:
             conditions=conditions,
             missing=missing,
         )
+
+    def _counted(self, missing: dict[str, str]) -> dict[str, Any]:
+        """By field of Telemetry: who else uses the card, and its memory errors."""
+        strangers, doubt = self._strangers.among(list_processes(self._library, self._handle))
+        if doubt is not None:
+            missing["foreign_processes"] = doubt
+        if any(process.bytes is None for process in strangers):
+            missing["foreign_bytes"] = "the driver hides what other processes hold"
+        counted = "nvmlDeviceGetTotalEccErrors"
+        errors = {
+            name: self._get(missing, name, counted, kind, _VOLATILE)
+            for name, kind in (("ecc_corrected", _CORRECTED), ("ecc_uncorrected", _UNCORRECTED))
+        }
+        return {
+            "foreign_processes": tuple(sorted({process.pid for process in strangers})),
+            "foreign_bytes": None if "foreign_bytes" in missing else sum(process.bytes or 0 for process in strangers),
+            **{name: None if count is None else int(count) for name, count in errors.items()},
+        }
 
     def energy(self) -> float:
         """The energy counter alone, in joules since the driver was loaded; raises NvmlUnavailable where there is none.

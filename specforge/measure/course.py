@@ -142,7 +142,7 @@ class Course:
             self.energy = replace(found, joules=found.joules / count, groups=found.groups * count)
 
     def _collect(self, mode: Mode, groups: int, take: Callable[[int], Batch], rule: StopRule | None = None) -> Series:
-        found = collect_steadily(take, rule or self._rule, self.start, look=self._watch.read)
+        found = collect_steadily(take, rule or self._rule, self.start, look=self._watch.recount)
         return Series(mode, groups, found.batches, found.warmup, found.stop, found.notes)
 
 

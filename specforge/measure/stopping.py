@@ -49,7 +49,7 @@ class Progress:
     batches: int
     """Those that count."""
     median: Median | None
-    """None while there are no samples."""
+    """None while fewer than BLOCKS batches count."""
     seconds: float
     """Wall time since the warm-up."""
     rejected: int
@@ -185,12 +185,14 @@ def collect(
             rejected += 1
             batch = replace(batch, discarded=reason)
         batches.append(batch)
-        median = estimate_median(samples) if samples else None
+        enough = len(batches) - rejected >= BLOCKS  # before, nobody asks for it, and it takes longer than a launch
+        median = estimate_median(samples) if enough else None
         progress = Progress(len(samples), len(batches) - rejected, median, clock() - start, rejected)
         ended = next((reason for reason in (due(progress) for due in rule.rules) if reason is not None), None)
         if ended is not None:
             break
         size = _next_size(rule, progress, size, most)
+    median = median or (estimate_median(samples) if samples else None)
     precision = median.precision if median is not None and math.isfinite(median.precision) else None
     stop = Stop(ended, precision, rule.precision)
     return Collected(tuple(batches), warmup, stop, describe(batches, samples, stop))
@@ -203,7 +205,7 @@ def _warm_up(take: Callable[[int], Batch], rule: StopRule, clock: Callable[[], f
     same clock, are enough. One whose clocks rise, or are not told, gets the whole time.
     """
     taken, most, start = 0, rule.batch, clock()
-    size, last = _first_size(rule, most), None
+    size, last = max(_first_size(rule, most), -(-rule.warmup_launches // 2)), None  # two batches, where they agree
     while True:
         batch = take(min(size, most))
         if not batch.samples:

@@ -96,7 +96,8 @@ def collect_steadily(
 
     A case that was given up is tried once more where the card has settled: a power limit may bite only after the
     warm-up. What was taken until then does not count, as two states of a card have no common median. The batches'
-    readings may be glances; `look` reads all once they are done, and what it finds spoils all of them, once more.
+    readings may be glances; once they are done `look` counts processes and memory errors, and what it finds spoils all
+    of them, once more.
     """
     throttle = Throttle(start)
 
@@ -168,7 +169,7 @@ class Throttle:
         return reason
 
     def intruded(self, now: Telemetry) -> str | None:
-        """Who came to the card, or what went wrong in its memory, by a whole reading after the batches."""
+        """Who came to the card, or what went wrong in its memory, by a reading after the batches."""
         self.observe(now)
         return None if self._reference is None else _intrusion(now, now, self._reference)
 

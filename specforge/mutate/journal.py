@@ -22,7 +22,7 @@ from specforge.spec.interface import Kernel
 
 _TOOL = ("mutate", "verify", "backend", "kernel", "check/prepare.py")
 """The parts of SpecForge that decide what becomes of a mutant."""
-_CARD = ("cuda*.py", "device_*.py", "lock.py", "probe.py", "stopwatch.py", "telemetry.py")
+_CARD = ("cuda*.py", "device_*.py", "lock.py", "probe.py", "stopwatch.py", "telemetry.py", "watchdog.py")
 """Of `backend`, what only a card's process imports; a file that is not named here counts."""
 
 

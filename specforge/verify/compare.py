@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from specforge.spec.geometry import BufferPlan, Plan
+from specforge.spec.geometry import BufferPlan, Plan, Tolerance
 from specforge.verify.reference import widen
 
 Array = np.ndarray[Any, np.dtype[Any]]
+PIECE = 1 << 17
+"""Elements that are compared in one go: what is worked out in between stays in the CPU's caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,49 +96,78 @@ def judge(plan: Plan, got: Mapping[str, Array], want: Mapping[str, Array]) -> tu
 def _judge(plan: Plan, buffer: BufferPlan, stored: Array, reference: Mapping[str, Array]) -> OutputError:
     if stored.shape != buffer.shape:
         raise ValueError(f"{buffer.name} has shape {stored.shape}, planned {buffer.shape}")
-    got, want = widen(stored), reference[buffer.name]
-    allowed = allowance(plan, buffer, reference)
-    exact = plan.tolerances[buffer.name].exact
-    ratios = np.where(got == want, 0.0, np.inf) if exact else _ratios(got, want, allowed)
-    wrong = ratios > 1
-    wrong_count = int(np.count_nonzero(wrong))
-    worst = tuple(int(place) for place in np.unravel_index(int(np.argmax(ratios)), buffer.shape))
+    tolerance, flat = plan.tolerances[buffer.name], stored.reshape(-1)
+    want = {name: array.reshape(-1) for name, array in _of(buffer, reference).items()}
+
+    def allowed(part: slice) -> Array:
+        some = {name: array[part] for name, array in want.items()}
+        return _sum(_terms(tolerance, buffer, some), some[buffer.name].shape)
+
+    worst, place, unwritten = -1.0, 0, 0
+    wrong: Array | None = None
+    for start in range(0, stored.size, PIECE):
+        part = slice(start, start + PIECE)
+        got, due = widen(flat[part]), want[buffer.name][part]
+        if tolerance.exact and (got == due).all():
+            worst = max(worst, 0.0)
+            continue
+        ratios = np.where(got == due, 0.0, np.inf) if tolerance.exact else _ratios(got, due, allowed(part))
+        top = int(np.argmax(ratios))
+        if ratios[top] > worst:
+            worst, place = float(ratios[top]), start + top
+        if ratios[top] > 1:
+            wrong = np.zeros(stored.size, bool) if wrong is None else wrong
+            wrong[part] = ratios > 1
+            unwritten += 0 if buffer.is_given else int(np.count_nonzero(wrong[part] & _poisoned(flat[part])))
+    index = tuple(int(axis) for axis in np.unravel_index(place, buffer.shape))
     others = tuple(axis for axis in range(len(buffer.shape)) if axis not in buffer.rows)
-    wrong_rows = int(np.count_nonzero(wrong.any(axis=others))) if wrong_count else 0
+    one = slice(place, place + 1)
     return OutputError(
         output=buffer.name,
-        ratio=float(ratios[worst]),
-        index=worst,
-        row=tuple(worst[axis] for axis in buffer.rows),
-        got=got[worst].item(),
-        want=want[worst].item(),
-        allowed=float(allowed[worst]),
-        wrong_rows=wrong_rows,
+        ratio=worst,
+        index=index,
+        row=tuple(index[axis] for axis in buffer.rows),
+        got=widen(flat[one])[0].item(),
+        want=want[buffer.name][place].item(),
+        allowed=float(allowed(one)[0]),
+        wrong_rows=0 if wrong is None else int(np.count_nonzero(wrong.reshape(buffer.shape).any(axis=others))),
         total_rows=math.prod(buffer.shape[axis] for axis in buffer.rows),
-        wrong=wrong_count,
+        wrong=0 if wrong is None else int(np.count_nonzero(wrong)),
         total=stored.size,
-        unwritten=int(np.count_nonzero(wrong & _poisoned(stored))) if wrong_count and not buffer.is_given else 0,
-        place=buffer.at(worst),
+        unwritten=unwritten,
+        place=buffer.at(index),
         row_axes=tuple(buffer.axes[axis] for axis in buffer.rows) if buffer.axes else (),
     )
 
 
+def _of(buffer: BufferPlan, reference: Mapping[str, Array]) -> dict[str, Array]:
+    """What the reference says of one output: its values and, where it gives it, their magnitude."""
+    return {name: reference[name] for name in (buffer.name, f"{buffer.name}_magnitude") if name in reference}
+
+
 def allowance(plan: Plan, buffer: BufferPlan, reference: Mapping[str, Array]) -> Array:
     """What each element of an output may err by: zeros where it is exact."""
-    return sum(terms(plan, buffer, reference).values(), start=np.zeros(buffer.shape))
+    return _sum(terms(plan, buffer, reference), buffer.shape)
 
 
 def terms(plan: Plan, buffer: BufferPlan, reference: Mapping[str, Array]) -> dict[str, Array]:
     """The tolerance of each element, term by term, by the key of kernel.yaml; those that are zero are left out."""
-    tolerance = plan.tolerances[buffer.name]
+    return _terms(plan.tolerances[buffer.name], buffer, reference)
+
+
+def _terms(tolerance: Tolerance, buffer: BufferPlan, reference: Mapping[str, Array]) -> dict[str, Array]:
     found = {}
     if tolerance.relative:
         found["relative"] = tolerance.relative * np.abs(reference[buffer.name])
     if tolerance.conditioned:
         found["conditioned"] = tolerance.conditioned * reference[f"{buffer.name}_magnitude"]
     if tolerance.absolute:
-        found["absolute"] = np.full(buffer.shape, tolerance.absolute)
+        found["absolute"] = np.full(reference[buffer.name].shape, tolerance.absolute)
     return found
+
+
+def _sum(found: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
+    return sum(found.values(), start=np.zeros(shape))
 
 
 def _ratios(got: Array, want: Array, allowed: Array) -> Array:

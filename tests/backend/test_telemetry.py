@@ -60,6 +60,29 @@ def test_a_glance_reads_what_moves_and_repeats_the_rest(library: FakeNvml) -> No
     assert watch.glance().reason == "NVML is not open"
 
 
+def test_a_recount_knows_who_is_there_and_what_broke_now(library: FakeNvml) -> None:
+    now = 5.0
+    with CardWatch(UUID, clock=lambda: now) as watch:
+        assert watch.recount() == watch.read()  # the first one reads all
+        library.answers["GetPowerUsage"], library.answers["GetClockInfo"] = 99_000, 1200
+        library.answers["GetTotalEccErrors"] = lambda kind, counter: 2 - kind
+        library.compute, library.reasons = [(77, None)], HARMFUL["hw_thermal"]
+        seen = watch.recount()
+        assert (seen.foreign_processes, seen.ecc_corrected, seen.ecc_uncorrected) == ((77,), 2, 1)
+        assert (seen.sm_clock, seen.throttled, seen.power) == (1200e6, ("hw_thermal",), 120.5)
+        assert seen.missing == {"foreign_bytes": "the driver hides what other processes hold"}
+        assert watch.glance() == seen
+        library.compute = []
+        assert watch.recount().missing == {}
+        library.answers["GetTotalEccErrors"] = library.refuse("GPU is lost")
+        seen = watch.recount()
+        assert (seen.ecc_uncorrected, seen.missing["ecc_uncorrected"]) == (None, "GPU is lost")
+        now += 0.2  # a recount makes no whole reading of an old one
+        assert watch.recount().power == 120.5
+        assert watch.glance().power == 99.0
+    assert watch.recount().reason == "NVML is not open"
+
+
 def test_no_field_is_empty_without_a_reason(library: FakeNvml) -> None:
     library.answers.clear()
     seen = read()

@@ -70,6 +70,10 @@ def seen_by_worker(runner: Runner, _: None) -> dict[str, Any]:
             watch.glance()
         glance = (time.perf_counter() - began) / 20
         began = time.perf_counter()
+        for _ in range(20):
+            watch.recount()
+        recount = (time.perf_counter() - began) / 20
+        began = time.perf_counter()
         ticks = [watch.energy()]
         while time.perf_counter() - began < 1:
             now = watch.energy()
@@ -81,6 +85,7 @@ def seen_by_worker(runner: Runner, _: None) -> dict[str, Any]:
         "last": found[-1],
         "read_seconds": each,
         "glance_seconds": glance,
+        "recount_seconds": recount,
         "call_microseconds": call_seconds(runner),
         "energy_ticks_per_second": len(ticks) - 1,
     }

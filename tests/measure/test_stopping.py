@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from specforge.backend.telemetry import Telemetry
+from specforge.measure import stopping
 from specforge.measure.samples import Median, estimate_median
 from specforge.measure.series import Batch
 from specforge.measure.stopping import (
@@ -103,6 +104,19 @@ def test_a_quiet_kernel_stops_early() -> None:
     assert found.warmup >= 20
 
 
+def test_a_median_is_not_asked_for_before_it_could_end_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        stopping, "estimate_median", lambda samples: asked.append(len(samples)) or estimate_median(samples)
+    )
+    assert Card(noisy(10e-6, 0.001)).collect(StopRule()).stop.reason == "precision"
+    assert asked == [64]
+    found = Card(noisy(50e-3, 0.001)).collect(StopRule(seconds=0.5))  # ends with fewer batches than that
+    assert found.stop.reason == "seconds"
+    assert found.stop.precision is not None
+    assert asked[1:] == [len(kept(found))]
+
+
 def test_a_noisy_kernel_takes_more_until_it_is_known() -> None:
     found = Card(noisy(10e-6, 0.05)).collect(StopRule())
     assert 64 < len(kept(found)) < StopRule().maximum
@@ -141,9 +155,9 @@ def at_clock(card: Card, megahertz: Callable[[int], float]) -> Callable[[int], B
 def test_a_warm_card_is_not_warmed_again() -> None:
     card = Card(noisy(10e-6, 0.001))
     found = collect(at_clock(card, lambda _: 1980), StopRule(), lambda: card.now)
-    assert found.warmup == 24  # three batches: 20 launches are due
+    assert found.warmup == 20  # two batches that agree
     card = Card(noisy(10e-3, 0.001))
-    assert collect(at_clock(card, lambda _: 1980), StopRule(), lambda: card.now).warmup == 12  # 0.1 s
+    assert collect(at_clock(card, lambda _: 1980), StopRule(), lambda: card.now).warmup == 10  # 0.1 s
 
 
 def test_a_card_that_is_not_warm_gets_the_whole_time() -> None:

@@ -135,6 +135,25 @@ def test_who_is_seen_only_at_the_end_spoils_it_all(stays: bool) -> None:
     assert found.stop.converged is not stays
 
 
+@pytest.mark.parametrize("fault", ["process", "memory"])
+def test_what_glances_do_not_see_is_found_by_the_recount(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    library = install(monkeypatch)
+    with CardWatch(UUID, clock=lambda: 0.0) as watch:  # no time passes: every batch's reading is a glance
+        start = watch.read()
+        card = Card(lambda look: watch.glance())
+
+        def take(count: int) -> Batch:
+            if card.looks == 8:
+                library.compute = [(9, 100)] if fault == "process" else []
+                library.answers["GetTotalEccErrors"] = lambda kind, counter: int(fault == "memory")
+            return card.take(count)
+
+        found = collect_steadily(take, StopRule(), start, lambda: card.now, look=watch.recount)
+    said = {"process": "other processes came to the card: 9", "memory": "the card counted 1 uncorrected memory errors"}
+    assert {batch.discarded for batch in found.batches} == {said[fault]}
+    assert found.stop.reason == "throttled"
+
+
 def test_corrected_errors_are_noted() -> None:
     found = Card(lambda look: replace(WARM, ecc_corrected=look)).measure()
     assert kept(found) == list(found.batches)

@@ -156,3 +156,20 @@ def test_the_worst_is_named_by_its_axes() -> None:
         "out[batch=1, q_heads=2, head_dim=3] is 10, the reference says 8: off by 2 where 0.8 is allowed, "
         "2.5x the tolerance; 1 of 6 rows (batch, q_heads) wrong"
     )
+
+
+@given(st.data())
+@pytest.mark.parametrize("exact", [False, True])
+def test_pieces_say_what_the_whole_says(exact: bool, data: st.DataObject) -> None:
+    """A large output is compared in pieces: the first of the worst elements, the counts and the rows are the same."""
+    shape = data.draw(st.sampled_from([(17,), (3, 7), (2, 3, 4)]))
+    some = st.sampled_from([0.0, 1.0, 1.5, 3.0, math.nan, math.inf])
+    got = data.draw(arrays.arrays(np.float32, shape, elements=some))
+    got.view(np.uint32)[data.draw(arrays.arrays(np.bool_, shape))] = 0xFFFFFFFF
+    want = data.draw(arrays.arrays(np.float64, shape, elements=st.sampled_from([0.0, 1.0, 1.5])))
+    magnitude = data.draw(arrays.arrays(np.float64, shape, elements=st.sampled_from([0.0, 1.0])))
+    tolerance = Tolerance(True) if exact else Tolerance(False, 0.125, 0.25, 0.0)
+    whole = compare(got, want, tolerance, magnitude)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("specforge.verify.compare.PIECE", 5)
+        assert repr(compare(got, want, tolerance, magnitude)) == repr(whole)

@@ -44,6 +44,7 @@ def timed(runner: Runner, work: tuple[Any, MeasureTask]) -> tuple[Measurement, d
     places = [
         ("NVML open", telemetry.CardWatch, "__enter__"),
         ("NVML read", telemetry.CardWatch, "read"),
+        ("NVML recount", telemetry.CardWatch, "recount"),
         ("NVML glance", telemetry.CardWatch, "glance"),
         ("prepare", cuda.CudaRunner, "prepare"),
         ("draw", case, "draw_inputs"),
@@ -51,6 +52,7 @@ def timed(runner: Runner, work: tuple[Any, MeasureTask]) -> tuple[Measurement, d
         ("fresh", DeviceCase, "replace"),
         ("reference", case, "answer"),
         ("outputs", DeviceCase, "outputs"),
+        ("judge", course, "judge"),
         ("violations", DeviceCase, "violations"),
         ("poison", DeviceCase, "poison"),
         ("reset L2", cuda.CudaRunner, "reset_persisting_l2"),

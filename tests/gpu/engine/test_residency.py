@@ -72,7 +72,7 @@ def changed(runner: Runner, work: tuple[Plan, str]) -> list[tuple[str, ...]]:
     return found
 
 
-@pytest.mark.parametrize("n", [4, 1001, 1 << 20])
+@pytest.mark.parametrize("n", [4, 1001, 1 << 20, 5 << 20])  # the last in three pieces
 def test_a_change_in_any_copy_is_found(worker: Worker, binary: str, references: dict[str, str], n: int) -> None:
     none, *some = worker.call(changed, (read_plan(n, references, "cold"), binary), timeout=60)
     assert none == ()
