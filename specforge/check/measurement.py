@@ -18,6 +18,7 @@ from specforge.check.jobs import Job
 from specforge.check.journal import Journal
 from specforge.check.peers import absent_peer, gather_rounds, measure_round
 from specforge.diagnostics import Diagnostic, SpecForgeError, fail
+from specforge.measure.answers import is_kept
 from specforge.measure.case import measure_case
 from specforge.measure.cell import Cell
 from specforge.measure.floors import measure_floors
@@ -99,7 +100,11 @@ class _Course:
         rounds = max((job.processes for job in self._jobs), default=0)
         done = 0
         with tempfile.TemporaryDirectory(prefix="specforge-") as answers:
-            large = [job for job in self._jobs if job.given_bytes >= LEAST_BYTES and self._left(job)]
+            large = [
+                job
+                for job in self._jobs
+                if job.given_bytes >= LEAST_BYTES and is_kept(job.task.plan) and self._left(job)
+            ]
             progress.stage("working out large cases' references", len(large))
             answer_ahead(large, answers, self._context.settings.jobs, progress.advance)
             progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in self._jobs))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from specforge.backend.buffers import as_bytes
 from specforge.verify.example import draw_inputs
 from specforge.verify.reference import call_reference
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 FRESH_BYTES = 64 << 20
 """Hot inputs up to this size together get new values between the first check and the timing."""
+KEPT_BYTES = 64 << 20
+"""Answers up to this size are kept: of a copy's, writing and reading a file take longer than the reference."""
 _FRESH = 0x5EED
 """Added to the seed for those new values."""
 
@@ -37,10 +41,13 @@ def work_ahead(_: Runner, question: Question) -> None:
     """Leave both answers that measuring a case asks for in the folder; a task for a worker, which uses no card."""
     plan, example, folder = question.plan, question.example, question.answers
     inputs = draw_inputs(plan, example)
-    answer(plan, inputs, example, folder)
-    changed = fresh_values(plan, example)
-    if changed:
-        answer(plan, inputs | changed, example, folder, anew=True)
+    answer(plan, example, folder, inputs)
+    answer(plan, example, folder, inputs | fresh_values(plan, example))
+
+
+def is_kept(plan: Plan) -> bool:
+    """Whether the answers to a case are small enough to be kept."""
+    return 8 * sum(math.prod(buffer.shape) for buffer in plan.buffers if buffer.is_judged) <= KEPT_BYTES
 
 
 def fresh_values(plan: Plan, example: Example) -> dict[str, Array]:
@@ -51,19 +58,23 @@ def fresh_values(plan: Plan, example: Example) -> dict[str, Array]:
     return draw_inputs(plan, replace(example, seed=example.seed + _FRESH), [buffer.name for buffer in hot])
 
 
-def answer(
-    plan: Plan, inputs: dict[str, Array], example: Example, folder: str | None, *, anew: bool = False
-) -> dict[str, Array]:
+def answer(plan: Plan, example: Example, folder: str | None, inputs: dict[str, Array]) -> dict[str, Array]:
     """What the reference says to these inputs: read from `folder`, or computed and left there; None: just computed.
 
-    `example` says how the inputs were drawn, `anew` that hot ones have their fresh values. Arrays are float64 or int64.
-    Raises what `call_reference` raises.
+    `example` says how the inputs were drawn; those that may have been given other values since count by their bytes:
+    hot ones, and what a chain or the kernel itself replaces. Arrays are float64 or int64. Raises what `call_reference`
+    raises.
     """
     import numpy as np
 
-    if folder is None:
+    if folder is None or not is_kept(plan):
         return call_reference(plan, inputs)
-    said = json.dumps([plan.kernel, plan.reference, plan.parameters, example.to_row(), anew], sort_keys=True)
+    other = {
+        buffer.name: hashlib.sha256(as_bytes(inputs[buffer.name]).data).hexdigest()
+        for buffer in plan.buffers
+        if buffer.is_given and (buffer.residency == "hot" or buffer.name in (*plan.chain, *plan.updated))
+    }
+    said = json.dumps([plan.kernel, plan.reference, plan.parameters, example.to_row(), other], sort_keys=True)
     path = Path(folder) / f"{hashlib.sha256(said.encode()).hexdigest()}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,17 +84,19 @@ def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
     case.poison()
     case.launch()
     case.wait()
-    want = answer(plan, inputs, task.example, task.answers)
+    ask = partial(answer, plan, task.example, task.answers)
+    want = ask(inputs)
     before = undamaged(case, 1, judged(case, want, 0))
     seen = replace(seen, before=before)
     if not before.passed:
         return seen.refused("not timed: the result is wrong")
 
-    want = freshen(case, task, inputs) or want
+    if freshen(case, task, inputs):
+        want = ask(inputs)
     with CardWatch(runner.uuid, before=runner.processes_before) as watch:
         timer = Timer(runner, case, residency, watch)
         kept = inputs if overlaps or plan.updated else {}  # the reference is asked again
-        course = Course(case, timer, watch, task.rule, inputs=kept, want=want)
+        course = Course(case, timer, watch, task.rule, inputs=kept, want=want, ask=ask)
         seen = replace(seen, telemetry=course.start)
         del inputs, kept
         for mode in task.modes:
@@ -113,17 +116,12 @@ def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
     return replace(seen, after=undamaged(case, residency.rotations, course.after))
 
 
-def freshen(case: DeviceCase, task: MeasureTask, inputs: dict[str, Array]) -> dict[str, Array] | None:
-    """Change the values of hot inputs, on the card and in `inputs`, and give the reference's answer to them.
-
-    None where there are none, or where they are too large to be drawn again.
-    """
+def freshen(case: DeviceCase, task: MeasureTask, inputs: dict[str, Array]) -> bool:
+    """Change the values of hot inputs, on the card and in `inputs`; False where there are none, or too large ones."""
     changed = fresh_values(task.plan, task.example)
-    if not changed:
-        return None
     case.replace(changed)
     inputs |= changed
-    return answer(task.plan, inputs, task.example, task.answers, anew=True)
+    return bool(changed)
 
 
 def undamaged(case: DeviceCase, rotations: int, found: ExampleResult) -> ExampleResult:

@@ -9,10 +9,9 @@ import numpy as np
 from specforge.backend.buffers import as_bytes
 from specforge.verify.compare import judge
 from specforge.verify.example import ExampleResult
-from specforge.verify.reference import call_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from specforge.backend.device_case import DeviceCase
     from specforge.measure.timer import Graph, Timer
@@ -37,8 +36,15 @@ class Chain:
     not depend on time, so a link that does not wait for the one ahead shows as other bits: outputs are poisoned before.
     """
 
-    def __init__(self, timer: Timer, case: DeviceCase, graph: Graph, inputs: Mapping[str, Array]) -> None:
-        self._timer, self._case, self._graph, self._inputs = timer, case, graph, inputs
+    def __init__(
+        self,
+        timer: Timer,
+        case: DeviceCase,
+        graph: Graph,
+        inputs: Mapping[str, Array],
+        ask: Callable[[dict[str, Array]], dict[str, Array]],
+    ) -> None:
+        self._timer, self._case, self._graph, self._inputs, self._ask = timer, case, graph, inputs, ask
         self._errors: tuple[OutputError, ...] = ()
         count = graph.groups.count
         self._last = count - 1
@@ -108,7 +114,7 @@ class Chain:
         for name in (*chain, *self._case.plan.updated):
             if not in_range(given[name]):
                 raise NoChain(f"not overlapped: after {last} links of the chain {name!r} is no longer finite")
-        return self._judged(last, call_reference(self._case.plan, given), what)
+        return self._judged(last, self._ask(given), what)
 
     def _judged(self, turn: int, want: Mapping[str, Array], what: str) -> ExampleResult:
         errors = judge(self._case.plan, self._want[turn], want)

@@ -14,7 +14,6 @@ from specforge.measure.throttle import collect_steadily
 from specforge.measure.timer import Graph, Timer
 from specforge.verify.compare import judge
 from specforge.verify.example import ExampleResult
-from specforge.verify.reference import call_reference
 
 if TYPE_CHECKING:
     from specforge.backend.device_case import DeviceCase
@@ -37,9 +36,10 @@ class Course:
         *,
         inputs: dict[str, Array],
         want: dict[str, Array],
+        ask: Callable[[dict[str, Array]], dict[str, Array]],
     ) -> None:
         self._case, self._timer, self._watch, self._rule = case, timer, watch, rule
-        self._inputs, self._want = inputs, want
+        self._inputs, self._want, self._ask = inputs, want, ask
         self._updated = case.plan.updated
         self.start = watch.read()  # one for all modes: who comes to the card in one is a stranger in the next
         self.series: dict[Mode, Series] = {}
@@ -87,7 +87,7 @@ class Course:
     def overlapped(self) -> None:
         """Groups in a graph, each on what the one before it wrote, starting as early as it may."""
         with self._timer.graph(linked=True, early=True) as graph:
-            chain = Chain(self._timer, self._case, graph, self._inputs)
+            chain = Chain(self._timer, self._case, graph, self._inputs, self._ask)
             try:
                 found = chain.check(self._want)
                 self.notes += chain.notes
@@ -113,7 +113,7 @@ class Course:
         for name, array in found.items():
             if not in_range(array):
                 raise NoChain(f"not amortised: after {count - 1} launches in a row {name!r} is no longer finite")
-        return call_reference(self._case.plan, self._inputs | found)
+        return self._ask(self._inputs | found)
 
     def _graph(self, mode: Mode, graph: Graph) -> None:
         self.displaced &= graph.groups.displaces(self._timer.residency)

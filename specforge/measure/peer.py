@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from specforge.backend.cuda import CudaRunner
@@ -142,12 +143,13 @@ def _measure(runner: CudaRunner, task: PeerTask, seen: PeerMeasurement) -> PeerM
         case.upload(inputs)
         case.poison()
         case.make(peer, plan.parameters, residency.rotations)
-        want = answer(kernel.plan, inputs, kernel.example, kernel.answers)
+        want = answer(kernel.plan, kernel.example, kernel.answers, inputs)
         before = _check(case, want, residency.rotations)
         seen = replace(seen, before=before)
         if not before.passed:
             return replace(seen, absent=_wrong(before))
-        want = freshen(case, kernel, inputs) or want
+        if freshen(case, kernel, inputs):
+            want = answer(kernel.plan, kernel.example, kernel.answers, inputs)
         return _timed(runner, case, residency=residency, kernel=kernel, inputs=inputs, want=want, seen=seen)
     finally:
         case.release()
@@ -179,7 +181,9 @@ def _timed(
         timer = Timer(runner, case, residency, watch)
         operations = 0 if uncapturable else len(case.plan.launches)
         case.plan = replace(case.plan, launches=case.plan.launches[:1])  # one whole: its parts are nobody's to time
-        course = Course(case, timer, watch, kernel.rule, inputs=inputs if case.plan.updated else {}, want=want)
+        kept = inputs if case.plan.updated else {}
+        ask = partial(answer, kernel.plan, kernel.example, kernel.answers)
+        course = Course(case, timer, watch, kernel.rule, inputs=kept, want=want, ask=ask)
         if "isolated" in kernel.modes:
             course.isolated()
         if "amortised" in kernel.modes and uncapturable is None:

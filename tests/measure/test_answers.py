@@ -50,8 +50,8 @@ INPUTS = {"x": np.array([1, 4, 2, 3], np.float32)}
 def test_computed_once_and_read_afterwards(plan: Plan, tmp_path: Path) -> None:
     folder = tmp_path / "answers"
     folder.mkdir()
-    first = answer(plan, INPUTS, FIRST, str(folder))
-    again = answer(plan, INPUTS, FIRST, str(folder))
+    first = answer(plan, FIRST, str(folder), INPUTS)
+    again = answer(plan, FIRST, str(folder), INPUTS)
     assert calls(plan) == 1
     assert first.keys() == again.keys() == {"out", "best"}
     for name, array in first.items():
@@ -61,11 +61,10 @@ def test_computed_once_and_read_afterwards(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_other_values_have_another_answer(plan: Plan, tmp_path: Path) -> None:
-    answer(plan, INPUTS, FIRST, str(tmp_path))
-    answer(plan, INPUTS, replace(FIRST, seed=1), str(tmp_path))
-    answer(plan, INPUTS, FIRST, str(tmp_path), anew=True)
-    answer(replace(plan, parameters={"n": 5}), INPUTS, FIRST, str(tmp_path))
-    assert calls(plan) == 4
+    answer(plan, FIRST, str(tmp_path), INPUTS)
+    answer(plan, replace(FIRST, seed=1), str(tmp_path), INPUTS)
+    answer(replace(plan, parameters={"n": 5}), FIRST, str(tmp_path), INPUTS)
+    assert calls(plan) == 3
 
 
 def test_worked_ahead_as_measuring_asks(plan: Plan, tmp_path: Path) -> None:
@@ -78,15 +77,24 @@ def test_worked_ahead_as_measuring_asks(plan: Plan, tmp_path: Path) -> None:
     inputs = draw_inputs(plan, FIRST)
     fresh = fresh_values(plan, FIRST)
     assert not np.array_equal(fresh["x"], inputs["x"])
-    first, second = answer(plan, inputs, FIRST, str(folder)), answer(plan, fresh, FIRST, str(folder), anew=True)
+    first, second = answer(plan, FIRST, str(folder), inputs), answer(plan, FIRST, str(folder), fresh)
     assert calls(plan) == 2
     np.testing.assert_array_equal(first["out"], inputs["x"] * 2.0)
     np.testing.assert_array_equal(second["out"], fresh["x"] * 2.0)
 
 
+def test_a_large_one_is_computed_every_time(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specforge.measure.answers.KEPT_BYTES", 8 * 5 - 1)
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    answer(plan, FIRST, str(folder), INPUTS)
+    answer(plan, FIRST, str(folder), INPUTS)
+    assert (calls(plan), list(folder.iterdir())) == (2, [])
+
+
 def test_without_a_folder_it_is_computed_every_time(plan: Plan) -> None:
-    answer(plan, INPUTS, FIRST, None)
-    answer(plan, INPUTS, FIRST, None)
+    answer(plan, FIRST, None, INPUTS)
+    answer(plan, FIRST, None, INPUTS)
     assert calls(plan) == 2
 
 
@@ -95,5 +103,5 @@ def test_a_reference_that_fails_leaves_nothing(plan: Plan, tmp_path: Path) -> No
     folder = tmp_path / "answers"
     folder.mkdir()
     with pytest.raises(SpecForgeError, match="raised ValueError"):
-        answer(plan, INPUTS, FIRST, str(folder))
+        answer(plan, FIRST, str(folder), INPUTS)
     assert list(folder.iterdir()) == []
