@@ -24,8 +24,6 @@ def answer_ahead(jobs: Sequence[Job], folder: str, width: int, advance: Callable
     `advance` is told how many are done. What a process cannot do here is left for the one that measures, which reports
     it. Raises a reference's own diagnostics.
     """
-    if not jobs:
-        return
     room = _Room(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     workers: list[Worker] = []
     local = threading.local()

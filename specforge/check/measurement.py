@@ -105,8 +105,9 @@ class _Course:
                 for job in self._jobs
                 if job.given_bytes >= LEAST_BYTES and is_kept(job.task.plan) and self._left(job)
             ]
-            progress.stage("working out large cases' references", len(large))
-            answer_ahead(large, answers, self._context.settings.jobs, progress.advance)
+            if large:
+                progress.stage("working out large cases' references", len(large))
+                answer_ahead(large, answers, self._context.settings.jobs, progress.advance)
             progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in self._jobs))
             for number in range(rounds):
                 with Worker(self._choice.runner) as worker:
