@@ -7,7 +7,6 @@ from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     GetPydanticSchema,
@@ -19,6 +18,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from specforge.diagnostics import Diagnostic, SpecForgeError, shorten
 from specforge.expressions import Expression, ExpressionError
+from specforge.spec.described import Described
 from specforge.spec.document import Document
 from specforge.spec.faults import diagnostics_of
 from specforge.units import UNITS, QuantityError, parse_quantity
@@ -35,12 +35,10 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whi
 """Prose for people; not empty."""
 
 
-class Section(BaseModel):
+class Section(Described):
     """Any section of a file: frozen, unknown keys forbidden, no silent conversion of types."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, arbitrary_types_allowed=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 def _to_expression(value: object) -> Expression:

@@ -21,7 +21,7 @@ FAULTS = {
         "out[place] = narrow(value)",
         "out[place] = narrow(blockIdx.y == 3 ? __int_as_float(0x7fffffff) : value)",
     ),
-    (FLASH, "stale rows"): ("      load_values(next, Later());\n", ""),
+    (FLASH, "stale rows"): ("      load_values(next, false);\n", ""),
     (FLASH, "wrong stride for one head size"): (
         "stride = kv_heads * HEAD_DIM;",
         "stride = kv_heads * (HEAD_DIM == 512 ? 256 : HEAD_DIM);",
@@ -33,8 +33,8 @@ FAULTS = {
         "values = v + first_row * stride + (kv_heads - 1 - kv_head) * HEAD_DIM",
     ),
     (FLASH, "scale of another head"): (
-        "k_scale + (first_row + row) * kv_heads + kv_head)",
-        "k_scale + (first_row + row) * kv_heads + (kv_head + 1) % kv_heads)",
+        "k_scale + (first_row + row) * kv_heads + kv_head, first)",
+        "k_scale + (first_row + row) * kv_heads + (kv_head + 1) % kv_heads, first)",
     ),
     (FLASH, "table ignored"): ("load_ahead(page_of + min(", "(int)(blockIdx.z * places + min("),
     (FLASH, "gate missing"): ("    if (GATED) denominator *= 1.0f + expf(-gate[place + (head + 1) * HEAD_DIM]);\n", ""),

@@ -122,12 +122,12 @@ def _triton_attend():
             page = batch.to(tl.int64) * pages + token // 16
             if PAGED:
                 page = tl.load(table + page, mask=there, other=0).to(tl.int64)
-            row = (page * 16 + token % 16) * KV_HEADS + kv_head
-            at = row[:, None] * DIM + dim[None, :]
+            entry = (page * 16 + token % 16) * KV_HEADS + kv_head  # not `row` again: a loop keeps its variables' types
+            at = entry[:, None] * DIM + dim[None, :]
             keys = tl.load(k + at, mask=there[:, None], other=0).to(queries.dtype)
             scores = tl.dot(queries, tl.trans(keys)) * scale
             if SCALED:
-                scores *= tl.load(k_scale + row, mask=there, other=0.0)[None, :]
+                scores *= tl.load(k_scale + entry, mask=there, other=0.0)[None, :]
             scores = tl.where(there[None, :], scores, float("-inf"))
             above = tl.maximum(largest, tl.max(scores, 1))
             shrink = tl.exp2(largest - above)
@@ -135,7 +135,7 @@ def _triton_attend():
             values = tl.load(v + at, mask=there[:, None], other=0).to(queries.dtype)
             weight = weight * shrink + tl.sum(weights, 1)
             if SCALED:
-                weights *= tl.load(v_scale + row, mask=there, other=0.0)[None, :]
+                weights *= tl.load(v_scale + entry, mask=there, other=0.0)[None, :]
             total = total * shrink[:, None] + tl.dot(weights.to(values.dtype), values)
             largest = above
         part = head * splits + split
