@@ -3,8 +3,8 @@
     python -m benchmarks.measurement.cost [--results DIR] [--quick]
 
 Writes cost.json. The sweep: 16 configurations of a kernel that reads 64 MiB. Every tool keeps its samples; one
-estimator (specforge.measure.samples.estimate_median) says how many of them, in order, give the median to 1 % (half the
-interval of 95 %), and the time it took to take samples is scaled to that number: SpecForge's median to 1 % may cost no
+estimator (specforge.measure.samples.estimate_median) says how many of them in a row give the median to 1 % (half the
+interval of 95 %), on average over where the row begins, and the time it took to take samples is scaled to that number: SpecForge's median to 1 % may cost no
 more than the cheapest of the others'. Process start-up and compiling stand apart. SpecForge's other time is drawing
 values, uploading and checking each configuration twice against its reference; the other two check nothing. nvbench
 gets SpecForge's cubins, compiled side by side ahead of both; Kernel Tuner compiles in its sweep.
@@ -35,12 +35,23 @@ FEW = 30
 """Samples that Kernel Tuner and one way of running nvbench are asked for; by themselves they take 7, and 0.5 s."""
 LEAST_SAMPLES = 6
 """From so many on there is an interval of 95 %."""
+STARTS = 16
+"""Places that samples are counted from: from one alone, cells of one kernel needed 6 to 79 by chance."""
 
 
 def samples_needed(samples: Sequence[float], precision: float = PRECISION) -> float:
-    """How many of the samples, in order, give the median that well; extrapolated by the square where all do not."""
-    if len(samples) < LEAST_SAMPLES:
+    """How many samples in a row give the median that well, from any of them on, on average; those ahead follow the last.
+
+    Extrapolated by the square where all do not.
+    """
+    size = len(samples)
+    if size < LEAST_SAMPLES:
         return float("inf")
+    starts = range(0, size, -(-size // STARTS))
+    return statistics.fmean(_needed([*samples[start:], *samples[:start]], precision) for start in starts)
+
+
+def _needed(samples: Sequence[float], precision: float) -> float:
     for count in range(LEAST_SAMPLES, len(samples) + 1):
         if estimate_median(samples[:count]).precision <= precision:
             return count

@@ -129,7 +129,7 @@ class StopRule:
     """Samples of a batch at most. The first BLOCKS batches are as small as the minimum allows."""
     batch_seconds: float = 0.05
     """About how long a batch of slow launches may take; it has at least 3."""
-    warmup_launches: int = 20
+    warmup_launches: int = 10
     """Fewer where they take longer than `warmup_seconds`."""
     warmup_seconds: float = 0.1
     """The most that a warm-up takes. It ends sooner where two batches in a row, and the clocks after them, agree."""
@@ -205,7 +205,7 @@ def _warm_up(take: Callable[[int], Batch], rule: StopRule, clock: Callable[[], f
     same clock, are enough. One whose clocks rise, or are not told, gets the whole time.
     """
     taken, most, start = 0, rule.batch, clock()
-    size, last = max(_first_size(rule, most), -(-rule.warmup_launches // 2)), None  # two batches, where they agree
+    size, last = max(LEAST, -(-rule.warmup_launches // 2)), None  # two batches, where they agree
     while True:
         batch = take(min(size, most))
         if not batch.samples:
