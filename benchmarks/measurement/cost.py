@@ -4,10 +4,11 @@
 
 Writes cost.json. The sweep: 16 configurations of a kernel that reads 64 MiB. Every tool keeps its samples; one
 estimator (specforge.measure.samples.estimate_median) says how many of them in a row give the median to 1 % (half the
-interval of 95 %), on average over where the row begins, and the time it took to take samples is scaled to that number: SpecForge's median to 1 % may cost no
-more than the cheapest of the others'. Process start-up and compiling stand apart. SpecForge's other time is drawing
-values, uploading and checking each configuration twice against its reference; the other two check nothing. nvbench
-gets SpecForge's cubins, compiled side by side ahead of both; Kernel Tuner compiles in its sweep.
+interval of 95 %), on average over where the row begins, and the time it took to take samples is scaled to that number:
+SpecForge's median to 1 % may cost no more than the cheapest of the others'. Process start-up and compiling stand apart.
+SpecForge's other time is drawing values, uploading and checking each configuration twice against its reference; the
+other two check nothing. nvbench gets SpecForge's cubins, compiled side by side ahead of both; Kernel Tuner compiles in
+its sweep.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ STARTS = 16
 
 
 def samples_needed(samples: Sequence[float], precision: float = PRECISION) -> float:
-    """How many samples in a row give the median that well, from any of them on, on average; those ahead follow the last.
+    """How many samples in a row give the median that well, on average over the first; behind the last come those ahead.
 
     Extrapolated by the square where all do not.
     """
