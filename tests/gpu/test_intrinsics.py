@@ -25,6 +25,7 @@ ENTRIES = {
     "intrinsics.cu": [f"run_{name}" for name in MODELS],
     "collectives.cu": list(COLLECTIVES),
     "dependent.cu": ["first_grid", "second_grid"],
+    "cluster.cu": ["exchange", "reads_too_early"],
 }
 ITEMS = 1 << 16
 Payload = tuple[Plan, str, dict[str, np.ndarray]]
@@ -143,3 +144,28 @@ def test_only_a_dependent_grid_starts_early(
     run_once = worker.call(run, (plan, binaries["dependent.cu"][0], {}), timeout=60)  # loads both entries
     assert run_once["met"][0] in (0, 1)
     assert worker.call(run, (plan, binaries["dependent.cu"][0], {}), timeout=60)["met"][0] == dependent
+
+
+@pytest.mark.parametrize("clusters", [1, 16, 500])
+def test_the_blocks_of_a_cluster_exchange_words(
+    worker: Worker, binaries: dict[str, tuple[str, str]], clusters: int
+) -> None:
+    """Only a card does: every block has the words of all four, though these send them one long after the other."""
+    from cuda.core import Device
+
+    if Device(0).compute_capability.major < 9:
+        pytest.skip("clusters came with compute capability 9.0")
+    x = np.random.default_rng(clusters).integers(1, 2**31, (clusters, 4, 4, 8), dtype=np.uint32)  # of, to
+    x &= np.uint32(0x7F7FFFFF)  # finite
+    want = x.transpose(0, 2, 1, 3).reshape(-1)
+    buffers = [words("x", x.size, "in"), words("y", x.size, "out")]
+
+    def came(entry: str) -> np.ndarray:
+        plan = plan_of(buffers, [LaunchPlan(entry, (4 * clusters, 1, 1), (64, 1, 1), 0, ("x", "y"))])
+        payload = plan, binaries["cluster.cu"][0], {"x": x.reshape(-1)}
+        return worker.call(run, payload, timeout=60)["y"]
+
+    for _ in range(20):
+        np.testing.assert_array_equal(came("exchange"), want)
+    early = came("reads_too_early").reshape(x.shape)
+    assert not early[:, :3, 3].any()  # the last block's words, which nobody has waited for

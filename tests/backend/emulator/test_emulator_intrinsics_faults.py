@@ -190,6 +190,17 @@ class Grids:
         module.launch_all([*calls, Call(second, *sizes, [x, middle, y], dependent=True)], schedule=schedule)
 
 
+@pytest.mark.parametrize("entry", ["opens", "waits_until_opened", "sends", "waits"])
+def test_words_between_blocks_of_a_cluster_are_not_emulated(load, entry):
+    module = load((HERE / "cluster.cu").read_text(), ["asks", entry], "off")
+    y = np.ones(1, np.uint32)
+    watch(module, {}, {"y": y})
+    module.launch("asks", (1, 1, 1), (1, 1, 1), 0, [y.ctypes.data])
+    assert y[0] == 0  # CLUSTERS
+    with pytest.raises(EmulationFault, match="__trap"):
+        module.launch(entry, (1, 1, 1), (1, 1, 1), 0, [y.ctypes.data])
+
+
 def counted(module: EmulatedModule, entry: str, threads: int, schedule: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """The sum that the last of eight blocks makes of what all left, in the second of two launches; the counter."""
     x, parts = np.arange(256, dtype=np.uint32), np.full(8, 0xFFFFFFFF, np.uint32)

@@ -11,7 +11,7 @@ from specforge.kernel.nvrtc import compile_source, load_toolchain
 
 HERE = Path(__file__).parent
 INCLUDE = HERE.parents[2] / "kernels" / "include"
-SOURCES = ["mma.cu", "intrinsics.cu", "collectives.cu", "dependent.cu"]
+SOURCES = ["mma.cu", "intrinsics.cu", "collectives.cu", "dependent.cu", "cluster.cu"]
 ARCHITECTURES = ["sm_80", "sm_89", "sm_90a", "sm_100a", "sm_110", "sm_120", "sm_121"]
 
 
