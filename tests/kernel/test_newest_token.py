@@ -26,9 +26,10 @@ extern "C" __global__ void put(const T* new_q, const KV* new_k, T* q, KV* k, con
 }
 """
 OF_K = "kv_heads, head_dim], dtype: cache, role: in, values: [normal, wide, tiny, spiky, ties, constant]"
-WAIT = "  if (last + TILE >= tokens) grid_wait();\n"
-BINDINGS = {"q_heads": 8, "kv_heads": 1, "head_dim": 64, "dtype": "f16", "cache": "f16", "warps": 4}
+WAIT = "  if (last - lead + GANG_TILES * TILE >= tokens) grid_wait();\n"
+BINDINGS = {"q_heads": 8, "kv_heads": 1, "head_dim": 64, "dtype": "f16", "cache": "f16"}
 BINDINGS |= {"paged": False, "gated": False, "emit": False}
+TUNABLES = {"warps": 4, "early": True}  # with `early` values, too, are loaded ahead of the wait
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +65,15 @@ def behind_a_writer(folder: Path, removed: str = "") -> Kernel:
 def outputs(kernel: Kernel, entries: list[str], context: int, cache_dir: Path) -> tuple[np.ndarray, np.ndarray]:
     """What comes out behind the writer, and what does where its rows were there from the beginning."""
     library = compile_host(
-        render(kernel, BINDINGS).text,
+        render(kernel, BINDINGS | TUNABLES).text,
         entries,
         include_dirs=[kernel.folder, *kernel.include_dirs],
         cuda_include_dirs=list(load_toolchain().include_dirs),
         cache_dir=cache_dir,
         compiler=find_host_compiler(),
     )
-    parameters = {"batch": 1, "context": context, **{name: BINDINGS[name] for name in BINDINGS if name != "warps"}}
-    case = plan(kernel, parameters, {"warps": 4, "splits": 1})
+    parameters = {"batch": 1, "context": context, **BINDINGS}
+    case = plan(kernel, parameters, {**TUNABLES, "splits": 1})
     inputs = draw_inputs(case, Example(parameters))
     there = inputs | {"q": inputs["new_q"], "k": inputs["k"].copy()}
     there["k"][0, context - 1] = inputs["new_k"][0]

@@ -34,6 +34,7 @@ VARIANTS: dict[str, dict[str, Scalar]] = {
         "gated": True,
         "emit": False,
         "warps": 4,
+        "early": True,
     },
 }
 ORDINARY, PARITY = builds("9.0")
