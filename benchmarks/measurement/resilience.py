@@ -33,6 +33,8 @@ from specforge.backend.probe import nvml
 KILLS = 10
 EARLY = 3
 """Kills at any moment of a run; the others come while it measures."""
+LATE = 0.4, 1.7
+"""When those come, in rounds of the spec, which has more rounds than there are kills: none finds it done."""
 SETTLE = 10.0
 """Seconds within which a killed run's processes must have left the card."""
 HOSTILE = ("outside", "exhaust", "hang")
@@ -143,8 +145,8 @@ class Runner:
         self.state, self.record = folder / "state", folder / "record.json"
         self._environment = {**os.environ, "SPECFORGE_STATE": str(self.state), "PYTHONPATH": _with_top()}
 
-    def run(self, *more: str, kill: random.Random | None = None, whole: float = 0.0, early: bool = False) -> Ended:
-        """Run to the end, or until a SIGKILL at a moment drawn by `kill` (of `whole` seconds, or while it measures)."""
+    def run(self, *more: str, early: float | None = None, late: float | None = None) -> Ended:
+        """Run to the end, or until a SIGKILL: `early` seconds from the start, or `late` ones after measuring began."""
         with tempfile.TemporaryFile("w+") as errors:
             began = time.monotonic()
             process = subprocess.Popen(
@@ -152,13 +154,12 @@ class Runner:
                 cwd=TOP, env=self._environment, stdout=subprocess.DEVNULL, stderr=errors, text=True,
             )  # fmt: skip
             measuring: float | None = None
-            due = None if kill is None else kill.uniform(0.2, 0.8 * whole) if early else float("inf")
+            due = early
             while process.poll() is None:
                 now = time.monotonic() - began
                 if measuring is None and _measures(errors):
                     measuring = now
-                    if kill is not None and not early:
-                        due = now + kill.uniform(0.1, 5.0)
+                    due = due if late is None else now + late
                 if now > TIMEOUT or (due is not None and now >= due):
                     process.send_signal(signal.SIGKILL)
                     process.wait()
@@ -195,24 +196,32 @@ def left_on_card() -> list[int]:
 
 
 def killed(folder: Path, draw: random.Random, kills: int) -> dict[str, Any]:
-    """The undisturbed run, the killed one, and what differs."""
+    """The undisturbed run, the killed one, and what differs; a run that ended ahead of its kill is a fault as well."""
     plain = Runner("resume.yaml", folder / "undisturbed")
     whole = plain.run()
     if not plain.record.exists():
         return {"faults": [f"the undisturbed run ended with {whole.status}: {whole.said}"]}
+    measured = whole.seconds - (whole.measuring_after or 0.0)
+    a_round = measured / max(cell["rounds"] for cell in cells(plain.read()).values())
     torn = Runner("resume.yaml", folder / "killed")
     held: set[str] = set()
-    log = []
+    faults, log = [], []
     for number in range(kills):
-        ended = torn.run(*(("--resume",) if number else ()), kill=draw, whole=whole.seconds, early=number < EARLY)
+        resume = ("--resume",) if number else ()
+        if number < EARLY:
+            ended = torn.run(*resume, early=draw.uniform(0.2, 0.8 * (whole.seconds - measured)))
+        else:
+            ended = torn.run(*resume, late=draw.uniform(*LATE) * a_round)
         left = left_on_card()
         held |= journaled(torn.state)
         log.append({"seconds": ended.seconds, "measuring_after": ended.measuring_after, "status": ended.status,
                     "sample_sets": len(held), "left_on_card": left})  # fmt: skip
+        if ended.status != -signal.SIGKILL:
+            faults.append(f"kill {number} came too late: the run had ended with {ended.status}")
+            break
+        if left:
+            faults.append(f"a process stayed on the card after kill {number}")
     last = torn.run("--resume")
-    faults = [
-        f"a process stayed on the card after kill {number}" for number, entry in enumerate(log) if entry["left_on_card"]
-    ]
     if torn.record.exists():
         faults += difference(plain.read(), torn.read(), held)
     else:

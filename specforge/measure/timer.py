@@ -38,7 +38,10 @@ class Graph:
 
 
 class Timer:
-    """Each batch starts from poisoned outputs, a scrubbed L2 and warm hot tensors; rotations go on where they ended."""
+    """Each batch starts from poisoned outputs and an L2 without the next copies; rotations go on where they ended.
+
+    A mode's first batch scrubs L2 and warms the hot tensors, one that follows where the last ended finds it so.
+    """
 
     def __init__(self, runner: CudaRunner, case: DeviceCase, residency: Residency, watch: CardWatch) -> None:
         self._runner = runner
@@ -52,6 +55,8 @@ class Timer:
         """By a batch of `launches`: the samples of each launch."""
         self.seconds = 0.0
         """What a launch group takes alone, roughly."""
+        self._rotating = False
+        """Whether L2 is as the launch group before the next rotation left it."""
         self._settle()  # what reads is loaded now: behind a held stream that would wait for ever
         case.wait()
         self.seconds = min(self._isolated(TRIES))
@@ -128,6 +133,7 @@ class Timer:
         return self._case.held(count - 1)
 
     def _renew(self) -> None:
+        self._rotating = False
         self._case.poison()
         if self._case.plan.updated:
             self._case.restore()
@@ -140,18 +146,21 @@ class Timer:
 
         def ahead(number: int) -> None:
             if number == 0:
-                self._settle()
-                case.launch(untimed)
+                if not self._rotating:  # else the last copies displaced the next ones, as between two samples
+                    self._settle()
+                case.launch(untimed)  # over poisoned outputs, whose lines the card has still to write back
             if self.residency.scrub_bytes and number % size == 0:
                 case.scrub(self.residency.scrub_bytes, turns[number // size])
 
         self._reset()
         seconds = self._runner.time(works, ahead=ahead)
         self.last = turns[-1]
+        self._rotating = not self.residency.scrub_bytes
         return seconds
 
     def _replays(self, replay: Callable[[], None], groups: Groups, count: int) -> list[float]:
         self._reset()
+        self._rotating = False
 
         def ahead(number: int) -> None:
             if groups.scrub or number == 0:
