@@ -146,7 +146,7 @@ def measure_path(runner: Runner, task: PathTask) -> dict[str, Any]:
         _require(case, want, 0, "the first run")
         with CardWatch(runner.uuid, before=runner.processes_before) as watch:
             timer = Timer(runner, case, residency, watch)
-            course = Course(case, timer, watch, task.rule, inputs={}, want=want)
+            course = Course(case, timer, watch, task.rule, inputs={}, want=want, ask=partial(call_reference, plan))
             course.isolated()
             course.amortised()
             found = {"alone": course.series["isolated"].samples, "graph": course.series["amortised"].samples}

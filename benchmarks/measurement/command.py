@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.measurement import result
 from benchmarks.measurement.subject import ROOTS, Ready, Subject, build
 from specforge.check.backends import match_device
+from specforge.expressions import Scalar
 from specforge.settings import Settings, read_settings
 
 
@@ -24,12 +25,18 @@ class Session:
     results: Path
     architecture: str
     l2_bytes: int
-    bandwidth: float | None
-    """Bytes a second, from the card's device file; None where no file knows it."""
+    facts: Mapping[str, Scalar]
+    """By name, what the card's device file says; empty where no file knows it."""
+
+    @property
+    def bandwidth(self) -> float | None:
+        """Bytes a second; None where no file knows it."""
+        peak = self.facts.get("device.memory_bandwidth")
+        return None if peak is None else float(peak)
 
     def build(self, subjects: Iterable[Subject]) -> list[Ready]:
         """Compile subjects for the card."""
-        return build(subjects, self.architecture, self.state, self.bandwidth)
+        return build(subjects, self.architecture, self.state, self.facts, self.bandwidth)
 
     def write(self, name: str, data: dict[str, Any]) -> None:
         """Write the result with its header."""
@@ -56,9 +63,8 @@ def open_session(
         parser.exit(4, f"{parser.prog}: {error}; this benchmark needs one\n")
     state = options.state or Path(tempfile.mkdtemp(prefix="specforge-measurement-"))
     device = match_device(card, ROOTS)
-    peak = None if device is None else device.names.get("device.memory_bandwidth")
-    bandwidth = None if peak is None else float(peak)
-    session = Session(read_settings(), state, options.results, result.architecture(card), l2_size(), bandwidth)
+    facts = {} if device is None else device.names
+    session = Session(read_settings(), state, options.results, result.architecture(card), l2_size(), facts)
     return session, options
 
 

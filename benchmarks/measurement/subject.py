@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,13 @@ class Ready:
         }
 
 
-def build(subjects: Iterable[Subject], architecture: str, state: Path, bandwidth: float | None = None) -> list[Ready]:
+def build(
+    subjects: Iterable[Subject],
+    architecture: str,
+    state: Path,
+    facts: Mapping[str, Scalar],
+    bandwidth: float | None = None,
+) -> list[Ready]:
     """Plan and compile subjects, side by side; raises SpecForgeError where a template or a case is at fault."""
     kept = state / "answers"
     kept.mkdir(parents=True, exist_ok=True)
@@ -88,8 +94,8 @@ def build(subjects: Iterable[Subject], architecture: str, state: Path, bandwidth
     for subject in subjects:
         kernel = find_kernel(subject.kernel, ROOTS)
         example = Example(subject.parameters, subject.tunables)
-        planned.append((subject, plan_example(kernel, example, {})))
-        jobs.append(Job(render(kernel, bindings(kernel, example, {})), kernel, architecture))
+        planned.append((subject, plan_example(kernel, example, facts)))
+        jobs.append(Job(render(kernel, bindings(kernel, example, facts)), kernel, architecture))
     found = []
     built = build_all(jobs, Cache(state / "cache" / "cubin"))
     for (subject, plan), job, binary in zip(planned, jobs, built, strict=True):

@@ -207,13 +207,24 @@ SLEEPER = (
 )
 
 
-@pytest.mark.parametrize("early", [True, False])
-def test_a_kill_comes_at_a_moment_drawn_at_random(tmp_path, monkeypatch, early):
+@pytest.mark.parametrize("kill", ["early", "late"])
+def test_a_kill_comes_when_it_shall(tmp_path, monkeypatch, kill):
     monkeypatch.setattr(resilience, "CHECK", (sys.executable, "-c", SLEEPER.format(seconds=60)))
-    ended = resilience.Runner("resume.yaml", tmp_path).run(kill=random.Random(4), whole=1.0, early=early)
+    ended = resilience.Runner("resume.yaml", tmp_path).run(**{kill: 0.2})
     assert ended.status == -signal.SIGKILL
     assert ended.seconds < 20
-    assert early or ended.seconds >= ended.measuring_after
+    assert kill == "early" or ended.seconds >= ended.measuring_after + 0.2
+
+
+def test_a_run_that_ends_ahead_of_its_kill_is_a_fault(tmp_path, monkeypatch):
+    text = json.dumps(record())
+    quick = SLEEPER.format(seconds=0.2) + f"; open(sys.argv[sys.argv.index('--record') + 1], 'w').write({text!r})"
+    monkeypatch.setattr(resilience, "CHECK", (sys.executable, "-c", quick))
+    monkeypatch.setattr(resilience, "left_on_card", list)
+    monkeypatch.setattr(resilience, "LATE", (50.0, 60.0))
+    found = resilience.killed(tmp_path, random.Random(1), 4)
+    assert found["killed"] == 3
+    assert any("kill 3 came too late: the run had ended with 0" in fault for fault in found["faults"])
 
 
 def test_a_run_that_is_let_be_ends_by_itself(tmp_path, monkeypatch):

@@ -116,7 +116,7 @@ def test_kernel_tuner_in_milliseconds():
 
 
 def test_every_tool_gets_the_same_launch(tmp_path):
-    ready, wait = build([read(64, threads=128, tile_count=2), spin(5000)], "sm_90", tmp_path)
+    ready, wait = build([read(64, threads=128, tile_count=2), spin(5000)], "sm_90", tmp_path, {})
     job = json.loads(json.dumps(ready.to_job()))
     assert (job["entry"], job["grid"], job["block"]) == ("read_tiles", [32, 1, 1], [128, 1, 1])
     assert job["arguments"] == ["x", "out", 64, 1]

@@ -20,12 +20,15 @@ from specforge.backend.cuda import CudaRunner
 from specforge.backend.emulated import EmulatorRunner
 from specforge.backend.probe import LiveCard
 from specforge.measure.stopping import StopRule
+from specforge.roots import shipped
+from specforge.spec.facts import load_device
 from specforge.spec.geometry import BufferPlan, LaunchPlan, Plan, Tolerance
 from specforge.spec.interface import find_kernel
 from specforge.verify.example import Example, plan_example
 from tests.measure.test_case import NumpyCard
 
-CARD = LiveCard(0, "A card", "GPU-0", "9.0", "580", "13.0", 1 << 36, None, None, None, None, None, None)
+CARD = LiveCard(0, "NVIDIA H100 80GB HBM3", "GPU-0", "9.0", "580", "13.0", 1 << 36, None, None, None, None, None, None)
+H100 = load_device(shipped() / "specs" / "devices" / "h100_sxm.yaml")
 SIZE = 1 << 16
 Arrays = dict[str, np.ndarray]
 
@@ -35,7 +38,7 @@ Arrays = dict[str, np.ndarray]
 def stages_of(name: str) -> tuple[Stage, ...]:
     """A path's stages, planned and not compiled."""
     links = routed_path.paths(quick=False)[name]
-    plans = [plan_example(find_kernel(one.kernel, ROOTS), Example(one.parameters), {}) for _, one, _ in links]
+    plans = [plan_example(find_kernel(one.kernel, ROOTS), Example(one.parameters), H100.names) for _, one, _ in links]
     return tuple(Stage(name, plan, f"{name}.cubin", reads) for (name, _, reads), plan in zip(links, plans, strict=True))
 
 
@@ -325,7 +328,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: py
     assert cells[-2] == "proven"
     assert "- failed: Qwen3.5-35B-A3B, 1 token, router, experts, process 2: router.ids is wrong" in text
     found = json.loads((tmp_path / "results" / "routed_path.json").read_text())
-    assert (found["card"]["name"], found["processes"]) == ("A card", 5)
+    assert (found["card"]["name"], found["processes"]) == (CARD.name, 5)
     assert all(len(path["rounds"]) == 4 for path in found["paths"].values())
 
 
