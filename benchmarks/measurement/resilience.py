@@ -71,16 +71,20 @@ def cells(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def sample_sets(node: object) -> Iterator[str]:
-    """A digest of each process's samples of a case in a JSON document, wherever it stands."""
+    """A digest of each process's samples of a case in a JSON document, wherever it stands: a record's or a journal's.
+
+    Of those that count, sorted, with as many digits as a record has.
+    """
     if isinstance(node, dict) and node.get("series") and "binary_sha256" in node:
-        yield hashlib.sha256(json.dumps(list(_samples(node))).encode()).hexdigest()
+        kept = sorted(float(f"{sample:.7g}") for sample in _samples(node["series"]))
+        yield hashlib.sha256(json.dumps(kept).encode()).hexdigest()
     elif isinstance(node, dict | list):
         for value in node.values() if isinstance(node, dict) else node:
             yield from sample_sets(value)
 
 
 def _samples(node: object) -> Iterator[float]:
-    if isinstance(node, dict):
+    if isinstance(node, dict) and not node.get("discarded"):
         yield from node.get("samples", ())
     if isinstance(node, dict | list):
         for value in node.values() if isinstance(node, dict) else node:

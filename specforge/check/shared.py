@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specforge.check.backends import Choice, choose
 from specforge.check.options import Options, select
 from specforge.check.plans import executed_plans
 from specforge.check.variants import Variant
 from specforge.diagnostics import SpecForgeError
-from specforge.measure.session import Session
 from specforge.spec.geometry import Plan
 from specforge.spec.interface import Kernel
 from specforge.spec.load import Spec
 from specforge.verify.fuzz import FuzzReport
+
+if TYPE_CHECKING:
+    from specforge.measure.session import Session
 
 Key = tuple[Any, ...]
 

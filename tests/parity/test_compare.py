@@ -97,7 +97,7 @@ def test_a_contraction_on_one_side_is_found(compare):
 
 def test_other_tensor_cores_are_found(compare):
     older = replace(PARITY, emulator=("-DSPECFORGE_PARITY=80",))
-    assert disagreements(compare("attention/flash_decode", older, PARITY, 20))
+    assert disagreements(compare("attention/flash_decode", older, PARITY, 60))
 
 
 def test_the_ordinary_build_need_not_agree_bit_for_bit(compare):
