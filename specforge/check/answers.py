@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 from specforge.check.jobs import Job
-from specforge.measure.answers import Question, work_ahead
+from specforge.measure.case import work_ahead
 
 LEAST_BYTES = 1 << 20
 """Inputs below it are drawn and answered sooner than a process starts."""
@@ -36,7 +37,7 @@ def answer_ahead(jobs: Sequence[Job], folder: str, width: int, advance: Callable
             workers.append(local.worker)
         with room.taken(GROWTH * job.given_bytes):
             try:
-                local.worker.call(work_ahead, Question(job.task.plan, job.task.example, folder), timeout=job.timeout)
+                local.worker.call(work_ahead, replace(job.task, answers=folder), timeout=job.timeout)
             except (TaskFailed, WorkerCrashed, WorkerTimeout):
                 local.worker.restart()
         with room.changed:

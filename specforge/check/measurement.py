@@ -103,7 +103,9 @@ class _Course:
             large = [
                 job
                 for job in self._jobs
-                if job.given_bytes >= LEAST_BYTES and is_kept(job.task.plan) and self._left(job)
+                if job.given_bytes >= LEAST_BYTES
+                and is_kept(job.task.plan)
+                and any(self._left(job, number) for number in range(job.processes))
             ]
             if large:
                 progress.stage("working out large cases' references", len(large))
@@ -112,7 +114,7 @@ class _Course:
             for number in range(rounds):
                 with Worker(self._choice.runner) as worker:
                     for job in self._jobs:
-                        if self._due(job, number) and (job.case, number) not in journal.rounds:
+                        if self._left(job, number):
                             self._one(job, number, worker, card, answers)
                         done += number < job.processes
                         progress.advance(done)
@@ -149,8 +151,9 @@ class _Course:
         before = [self.journal.rounds.get((job.case, earlier)) for earlier in range(number + after)]
         return not any(isinstance(one, KernelFault) or (one is not None and one.refusal) for one in before)
 
-    def _left(self, job: Job) -> bool:
-        return any((job.case, number) not in self.journal.rounds for number in range(job.processes))
+    def _left(self, job: Job, number: int) -> bool:
+        """Whether this round is due and the journal does not hold it."""
+        return self._due(job, number) and (job.case, number) not in self.journal.rounds
 
     def _one(self, job: Job, number: int, worker: Worker, card: TakenCard, answers: str) -> None:
         """One case in one process. Trouble with the machine is tried once more in a fresh one."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from specforge.verify.example import draw_inputs
 from specforge.verify.reference import call_reference
 
 if TYPE_CHECKING:
-    from specforge.backend.runner import Runner
     from specforge.spec.geometry import Plan
     from specforge.verify.compare import Array
     from specforge.verify.example import Example
@@ -26,23 +25,6 @@ KEPT_BYTES = 64 << 20
 """Answers up to this size are kept: of a copy's, writing and reading a file take longer than the reference."""
 _FRESH = 0x5EED
 """Added to the seed for those new values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A case, and the folder where the reference's answers to it are left."""
-
-    plan: Plan
-    example: Example
-    answers: str
-
-
-def work_ahead(_: Runner, question: Question) -> None:
-    """Leave both answers that measuring a case asks for in the folder; a task for a worker, which uses no card."""
-    plan, example, folder = question.plan, question.example, question.answers
-    inputs = draw_inputs(plan, example)
-    answer(plan, example, folder, inputs)
-    answer(plan, example, folder, inputs | fresh_values(plan, example))
 
 
 def is_kept(plan: Plan) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +43,17 @@ class MeasureTask:
     """Seconds of work to count joules over, besides the timing; 0: none."""
     answers: str | None = None
     """A folder that keeps references' answers for other processes; None: they are computed here."""
+
+    def ask(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """What the reference says to these inputs; see `answer`."""
+        return answer(self.plan, self.example, self.answers, inputs)
+
+
+def work_ahead(_: Runner, task: MeasureTask) -> None:
+    """Leave both answers that measuring a case asks for in its folder; a task for a worker, which uses no card."""
+    inputs = draw_inputs(task.plan, task.example)
+    task.ask(inputs)
+    task.ask(inputs | fresh_values(task.plan, task.example))
 
 
 def measure_case(runner: Runner, task: MeasureTask) -> Measurement:
@@ -84,19 +94,18 @@ def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
     case.poison()
     case.launch()
     case.wait()
-    ask = partial(answer, plan, task.example, task.answers)
-    want = ask(inputs)
+    want = task.ask(inputs)
     before = undamaged(case, 1, judged(case, want, 0))
     seen = replace(seen, before=before)
     if not before.passed:
         return seen.refused("not timed: the result is wrong")
 
     if freshen(case, task, inputs):
-        want = ask(inputs)
+        want = task.ask(inputs)
     with CardWatch(runner.uuid, before=runner.processes_before) as watch:
         timer = Timer(runner, case, residency, watch)
         kept = inputs if overlaps or plan.updated else {}  # the reference is asked again
-        course = Course(case, timer, watch, task.rule, inputs=kept, want=want, ask=ask)
+        course = Course(case, timer, watch, task.rule, inputs=kept, want=want, ask=task.ask)
         seen = replace(seen, telemetry=course.start)
         del inputs, kept
         for mode in task.modes:

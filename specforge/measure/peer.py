@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from specforge.backend.cuda import CudaRunner
@@ -14,7 +13,6 @@ from specforge.backend.peer_case import PeerUnusable, describe
 from specforge.backend.runner import Runner
 from specforge.backend.telemetry import CardWatch
 from specforge.kernel.peers import load_peer
-from specforge.measure.answers import answer
 from specforge.measure.case import MeasureTask, freshen, undamaged
 from specforge.measure.course import Course, judged
 from specforge.measure.estimate import Estimate, estimate
@@ -143,13 +141,13 @@ def _measure(runner: CudaRunner, task: PeerTask, seen: PeerMeasurement) -> PeerM
         case.upload(inputs)
         case.poison()
         case.make(peer, plan.parameters, residency.rotations)
-        want = answer(kernel.plan, kernel.example, kernel.answers, inputs)
+        want = kernel.ask(inputs)
         before = _check(case, want, residency.rotations)
         seen = replace(seen, before=before)
         if not before.passed:
             return replace(seen, absent=_wrong(before))
         if freshen(case, kernel, inputs):
-            want = answer(kernel.plan, kernel.example, kernel.answers, inputs)
+            want = kernel.ask(inputs)
         return _timed(runner, case, residency=residency, kernel=kernel, inputs=inputs, want=want, seen=seen)
     finally:
         case.release()
@@ -182,8 +180,7 @@ def _timed(
         operations = 0 if uncapturable else len(case.plan.launches)
         case.plan = replace(case.plan, launches=case.plan.launches[:1])  # one whole: its parts are nobody's to time
         kept = inputs if case.plan.updated else {}
-        ask = partial(answer, kernel.plan, kernel.example, kernel.answers)
-        course = Course(case, timer, watch, kernel.rule, inputs=kept, want=want, ask=ask)
+        course = Course(case, timer, watch, kernel.rule, inputs=kept, want=want, ask=kernel.ask)
         if "isolated" in kernel.modes:
             course.isolated()
         if "amortised" in kernel.modes and uncapturable is None:

@@ -40,7 +40,7 @@ class Graph:
 class Timer:
     """Each batch starts from poisoned outputs and an L2 without the next copies; rotations go on where they ended.
 
-    A mode's first batch scrubs L2 and warms the hot tensors, one that follows where the last ended finds it so.
+    L2 is scrubbed and the hot tensors are warmed first, but for an isolated batch that goes on where one ended.
     """
 
     def __init__(self, runner: CudaRunner, case: DeviceCase, residency: Residency, watch: CardWatch) -> None:

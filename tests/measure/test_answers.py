@@ -10,7 +10,8 @@ import pytest
 
 from specforge.backend.emulated import EmulatorRunner
 from specforge.diagnostics import SpecForgeError
-from specforge.measure.answers import Question, answer, fresh_values, work_ahead
+from specforge.measure.answers import answer, fresh_values
+from specforge.measure.case import MeasureTask, work_ahead
 from specforge.spec.geometry import BufferPlan, LaunchPlan, Plan, Tolerance
 from specforge.verify.example import Example, draw_inputs
 
@@ -72,7 +73,7 @@ def test_worked_ahead_as_measuring_asks(plan: Plan, tmp_path: Path) -> None:
     plan = replace(plan, buffers=buffers)
     folder = tmp_path / "answers"
     folder.mkdir()
-    work_ahead(EmulatorRunner(), Question(plan, FIRST, str(folder)))
+    work_ahead(EmulatorRunner(), MeasureTask(plan, "none", "none", FIRST, None, answers=str(folder)))
     assert calls(plan) == 2
     inputs = draw_inputs(plan, FIRST)
     fresh = fresh_values(plan, FIRST)
