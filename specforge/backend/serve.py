@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import importlib
 import os
 import pickle
 import select
@@ -42,8 +44,11 @@ def _end_with_parent(descriptor: int) -> None:
 
 
 def _start(connection: Connection) -> Runner | None:
-    name, path = pickle.loads(connection.recv_bytes())
-    sys.path[:] = path
+    sys.path[:], modules = pickle.loads(connection.recv_bytes())
+    for module in modules:
+        with contextlib.suppress(Exception):  # the task that needs it will meet the same, and say so
+            importlib.import_module(module)
+    name = pickle.loads(connection.recv_bytes())
     try:
         runner = create_runner(name)
     except SpecForgeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -72,12 +73,13 @@ class TaskFailed(Exception):
 class Worker:
     """Runs tasks one at a time in its own process, started at the first call and again after a crash or time-out.
 
-    Safe to share between threads; several workers run side by side. The process ends with `close`, with the parent's
-    end however that comes, and never outlives either.
+    `modules` are imported before the runner is made, where they can be. Safe to share between threads; several workers
+    run side by side. The process ends with `close`, or with the parent however that ends, and never outlives either.
     """
 
-    def __init__(self, runner: str) -> None:
+    def __init__(self, runner: str, modules: Sequence[str] = ()) -> None:
         self.runner = runner
+        self._modules = tuple(modules)
         self._turn = threading.RLock()
         self._process: _Process | None = None
         self._closed = False
@@ -103,6 +105,12 @@ class Worker:
             if isinstance(failure, KernelFault) and failure.poisoned:
                 self._stop()
             raise failure
+
+    def start(self) -> None:
+        """Start the process, and do not wait: it imports its modules, and touches no card before the first call."""
+        with self._turn:
+            if self._process is None and not self._closed:
+                self._process = _Process(self._modules)
 
     def restart(self) -> None:
         """End the process, so that the next call finds a fresh one."""
@@ -134,18 +142,26 @@ class Worker:
         process = self._process
         return process.pid if process else None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a process that has its runner."""
+        process = self._process
+        return process is not None and process.ready
+
     def _ready(self) -> _Process:
         if self._closed:
             raise WorkerCrashed("the worker is closed")
         if self._process is not None and not self._process.alive():
             self._stop()
         if self._process is None:
-            self._process = _Process()
+            self._process = _Process(self._modules)
             if self._closed:  # closed by another thread while the process was being made: close() did not see it
                 raise WorkerCrashed("the worker is closed")
-            answer = self._process.ask(pickle.dumps((self.runner, sys.path)), START_TIMEOUT)
+        if not self._process.ready:
+            answer = self._process.ask(pickle.dumps(self.runner), START_TIMEOUT)
             if answer[0] != "ready":
                 raise _failure(answer)
+            self._process.ready = True
         return self._process
 
     def _stop(self) -> None:
@@ -168,7 +184,8 @@ class _Process:
     resource-tracker process stays behind.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, modules: tuple[str, ...]) -> None:
+        self.ready = False
         ours, theirs = socket.socketpair()
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the process
         with theirs:
@@ -188,6 +205,8 @@ class _Process:
                 raise
         self._connection: Connection = Connection(ours.detach())
         self.pid = self._child.pid
+        with contextlib.suppress(ConnectionError):  # whoever asks it next is told how it ended
+            self._connection.send_bytes(pickle.dumps((sys.path, modules)))
 
     def ask(self, request: bytes, timeout: float) -> tuple[str, Any]:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from specforge.backend.lock import CardBusy
@@ -28,6 +29,10 @@ from specforge.measure.session import Session
 from specforge.verify.crash import describe_crash
 
 FLOOR_SECONDS = 60.0
+MODULES = ("specforge.measure.case", "specforge.backend.cuda")
+"""What a process that measures imports ahead of its turn."""
+GUEST_MODULES = ("specforge.measure.peer", "torch", "triton")
+"""And one for peers: none of these uses the card when it is imported."""
 
 
 class Trouble(Exception):
@@ -99,7 +104,9 @@ class _Course:
             journal.add_session(self._session(card.uuid))
         rounds = max((job.processes for job in self._jobs), default=0)
         done = 0
-        with tempfile.TemporaryDirectory(prefix="specforge-") as answers:
+        with ExitStack() as opened:
+            answers = opened.enter_context(tempfile.TemporaryDirectory(prefix="specforge-"))
+            hosts = [self._round(number, opened) for number in range(rounds)]
             large = [
                 job
                 for job in self._jobs
@@ -111,19 +118,33 @@ class _Course:
                 progress.stage("working out large cases' references", len(large))
                 answer_ahead(large, answers, self._context.settings.jobs, progress.advance)
             progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in self._jobs))
-            for number in range(rounds):
-                with Worker(self._choice.runner) as worker:
+            for number, (host, guest) in enumerate(hosts):
+                with host:
                     for job in self._jobs:
                         if self._left(job, number):
-                            self._one(job, number, worker, card, answers)
+                            self._one(job, number, host, card, answers)
                         done += number < job.processes
                         progress.advance(done)
-                with Worker(self._choice.runner) as guest:  # starts where there is a peer to measure
+                with guest:
                     for job in self._jobs:
                         if job.peers and self._due(job, number, after=True) and (job.case, number) not in journal.peers:
                             greet(guest, card, self._context)
                             task = replace(job.task, answers=answers)
                             journal.add_peers(job.case, number, measure_round(guest, task, job.peers))
+
+    def _round(self, number: int, opened: ExitStack) -> tuple[Worker, Worker]:
+        """The process that measures a round's cases and the one for their peers, both started where they are due.
+
+        They import now, while references are worked out, what takes seconds later with nothing to do for the card.
+        """
+        due = [job for job in self._jobs if self._due(job, number)]
+        host = opened.enter_context(Worker(self._choice.runner, MODULES))
+        guest = opened.enter_context(Worker(self._choice.runner, (*MODULES, *GUEST_MODULES)))
+        if any(self._left(job, number) for job in due):
+            host.start()
+        if any(job.peers and (job.case, number) not in self.journal.peers for job in due):
+            guest.start()
+        return host, guest
 
     def end(self, reason: str) -> None:
         """Give every case that is not finished the same trouble, and every peer."""
@@ -207,7 +228,7 @@ class _Course:
 
 def greet(worker: Worker, card: TakenCard, context: Context) -> None:
     """Start a process where none is; raises CardGone where two in a row cannot use the card."""
-    if worker.pid is not None:
+    if worker.is_ready:
         return
     card.wait_for_others(context)
     reason = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,8 +39,8 @@ CARD_STEPS = 5e9
 """The same on a card, where the float64 reference on the CPU sets the limit."""
 STAND_INS = 10
 """Examples of a case's own binary that stand for the case where it is too large to be emulated itself."""
-CARD_WORKERS = 8
-"""Kernels that are fuzzed side by side on one card: the reference on the CPU is what takes the time."""
+CARD_WORKERS = 24
+"""Processes side by side on one card: the reference on the CPU is what takes the time."""
 OWN_STEPS = EMULATED_STEPS / 64
 """Emulated steps up to which the spec's own cases, too, are run again under another schedule and with fresh values."""
 
@@ -169,11 +169,13 @@ class _Bench:
         """Every job's report; Ctrl-C ends the workers first, so that nothing is waited for."""
         found = Verification(executed=executed)
         beyond: set[str] = set()
-        width = min(len(jobs), self._context.settings.jobs)
+        width = self._context.settings.jobs
         if self._choice.card is not None:
             width = min(width, CARD_WORKERS)
         with ThreadPoolExecutor(width) as pool:
-            futures = {job.kernel.identity: pool.submit(self._job, job, found, beyond) for job in jobs}
+            # Where every kernel has a processor and some are left, the checker is checked beside the search it is for.
+            beside = pool if width > len(jobs) else None
+            futures = {job.kernel.identity: pool.submit(self._job, job, found, beyond, beside) for job in jobs}
             try:
                 for name, future in futures.items():
                     try:
@@ -188,7 +190,7 @@ class _Bench:
         ordered = {name: found.reports[name] for name in futures if name in found.reports}
         return replace(found, reports=ordered, beyond=frozenset(beyond))
 
-    def _job(self, job: _Job, found: Verification, beyond: set[str]) -> None:
+    def _job(self, job: _Job, found: Verification, beyond: set[str], beside: ThreadPoolExecutor | None) -> None:
         options = self._context.options
         last = time.monotonic() + job.profile.seconds
         held = options.held_out_seed if job.example is None else None
@@ -199,10 +201,14 @@ class _Bench:
             measured = self._choice.card is not None and options.reaches("measure")
             report = job.report
             if report is None:
-                if job.example is None:
-                    choices = [choice for choice, _ in job.binaries]
-                    examine(job.kernel, job.searched, choices, Bench(worker, self._device, options.seed, deadline))
+                examined: Future[None] | None = None
+                if job.example is None and beside is not None:
+                    examined = beside.submit(self._examine_apart, job, deadline)
+                elif job.example is None:
+                    self._examine(job, worker, deadline)
                 report = self._fuzz(job, worker, deadline, stand_ins=job.example is None and not measured)
+                if examined is not None:
+                    examined.result()
                 self._context.shared.keep_search(job.kernel, self._choice, report, self._spec)
             found.reports[job.kernel.identity] = report
             if report.failure is None and job.example is None and not measured:
@@ -210,6 +216,16 @@ class _Bench:
             own_right = all(found.own[case].failure is None for case, _ in job.cases if case in found.own)
             if held is not None and report.failure is None and own_right:
                 found.reports[job.kernel.identity] = self._hold_out(job, worker, report, held, last)
+
+    def _examine(self, job: _Job, worker: Worker, deadline: float) -> None:
+        """Raise what is wrong with the kernel's tolerances."""
+        choices = [choice for choice, _ in job.binaries]
+        examine(job.kernel, job.searched, choices, Bench(worker, self._device, self._context.options.seed, deadline))
+
+    def _examine_apart(self, job: _Job, deadline: float) -> None:
+        with Worker(self._choice.runner) as worker:
+            self._workers.append(worker)
+            self._examine(job, worker, deadline)
 
     def _fuzz(self, job: _Job, worker: Worker, deadline: float, *, stand_ins: bool) -> FuzzReport:
         kernel, state = job.kernel, self._context.settings.state

@@ -85,6 +85,32 @@ def test_runs_tasks_in_one_other_process(worker: Worker) -> None:
     assert worker.pid == pid
 
 
+def imported(_: Runner, module: str) -> tuple[bool, int]:
+    return module in sys.modules, os.getpid()
+
+
+def test_a_started_process_imports_ahead_of_its_first_call() -> None:
+    with Worker("emulator", ("no.such.module", "wave")) as early, Worker("emulator") as late:
+        early.start()
+        pid = early.pid
+        assert pid is not None
+        assert not early.is_ready, "its runner was made before anybody asked"
+        assert early.call(imported, "wave", timeout=10) == (True, pid)
+        assert early.is_ready
+        assert late.pid is None
+        assert not late.call(imported, "wave", timeout=10)[0]
+
+
+def test_a_process_that_died_before_its_first_call_is_started_anew() -> None:
+    with Worker("emulator") as worker:
+        worker.start()
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        while alive(worker.pid):
+            time.sleep(0.01)
+        assert worker.call(echo, 1, timeout=10)[2] == 1
+
+
 @pytest.mark.parametrize(
     ("number", "name"),
     [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGKILL, "SIGKILL"), (signal.SIGABRT, "SIGABRT"), (signal.SIGBUS, "SIGBUS")],

@@ -11,8 +11,8 @@ from specforge.kernel.peers import Peer
 
 def fla(tensors, parameters, stream):
     import torch
-    from fla.ops.gated_delta_rule import fused_recurrent_gated_delta_rule
 
+    fused_recurrent_gated_delta_rule = _fla_kernel()
     qkv, ring, state = (tensors[name] for name in ("qkv", "conv_state", "state"))
     tokens, k_heads, v_heads = (parameters[name] for name in ("tokens", "k_heads", "v_heads"))
     rows = torch.arange(tokens, device=qkv.device)
@@ -43,6 +43,23 @@ def fla(tensors, parameters, stream):
 
     run()
     return run
+
+
+def _fla_kernel():
+    """Without what its packages import beside it, layers, models and all other operations: 14 s of searching a disk."""
+    import sys
+    from importlib.util import find_spec
+    from types import ModuleType
+
+    for extension in ("fla.layers", "fla.models"):
+        sys.modules.setdefault(extension, None)  # as if only fla-core were installed
+    if "fla.ops" not in sys.modules:
+        package = ModuleType("fla.ops")
+        package.__path__ = find_spec("fla.ops").submodule_search_locations
+        sys.modules["fla.ops"] = package
+    from fla.ops.gated_delta_rule import fused_recurrent_gated_delta_rule
+
+    return fused_recurrent_gated_delta_rule
 
 
 def triton_fused(tensors, parameters, stream):
