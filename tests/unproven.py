@@ -20,7 +20,7 @@ NEW = (
 )
 UNSCORED = frozenset(NEW) - {"memory/kv_read", "memory/write", "norm/embed_row"}
 """Without a mutation score."""
-UNCOMPARED = frozenset({"attention/delta_step", "attention/flash_decode"})
+UNCOMPARED: frozenset[str] = frozenset()
 """Without a parity result from a card."""
 
 
