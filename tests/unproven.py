@@ -8,7 +8,6 @@ UNSCORED = frozenset(
     {
         "attention/delta_step",
         "attention/flash_decode",
-        "gemm/quant_gemv",
         "moe/experts",
     }
 )
