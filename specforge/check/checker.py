@@ -29,13 +29,13 @@ GROWTH = 8
 """Factor from one size to the next while the largest is looked for."""
 
 
-def examine(kernel: Kernel, cases: Sequence[Plan], variants: Sequence[Mapping[str, Scalar]], bench: Bench) -> None:
+def examine(kernel: Kernel, cases: Sequence[Plan], variants: Sequence[Mapping[str, Scalar]], bench: Bench) -> bool:
     """Refuse a kernel file whose tolerances let a known corruption pass, or reject the best possible result.
 
     Tried on the least of the spec's cases, on the same in every variant, and along each axis that is summed over and
     grows from case to case: at the largest size whose reference takes about a second, and half way to it. Raises SF509
-    with every corruption that passes, and SF507 where the reference ends its process. Returns without a word where
-    the deadline comes first: no time is left for examples either, and a kernel without examples is undecided.
+    with every corruption that passes, and SF507 where the reference ends its process. Returns whether all was tried:
+    the deadline may come first.
     """
     least, largest = (choose(cases, key=lambda case: case.steps) for choose in (min, max))
     limit = min(REFERENCE_SECONDS, (bench.deadline - time.monotonic()) / SHARE)
@@ -50,11 +50,12 @@ def examine(kernel: Kernel, cases: Sequence[Plan], variants: Sequence[Mapping[st
                 found += _try(kernel, case, bench, axis)
     except (WorkerTimeout, WorkerCrashed) as error:
         if isinstance(error, WorkerTimeout) and time.monotonic() >= bench.deadline:
-            return
+            return False
         row, message = Example(least.parameters).to_row(), f"the reference ended its process: {error}"
         raise fail("SF507", message, Position(kernel.reference), value=row) from None
     if found:
         raise SpecForgeError(*found)
+    return True
 
 
 @dataclass(frozen=True, slots=True)

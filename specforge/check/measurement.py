@@ -110,7 +110,12 @@ class _Course:
             unready = [job for job in left if worth_rehearsing(job)]
             if unready:
                 progress.stage("working out references and compiling peers", len(unready))
-                rehearse(unready, self._choice.runner, answers, self._context.settings.jobs, progress.advance)
+                width = self._context.settings.jobs
+                wrong = rehearse(unready, self._choice.runner, answers, width, progress.advance)
+                for job in unready:
+                    if job.case in wrong:
+                        number = next(number for number in range(job.processes) if self._left(job, number))
+                        journal.add_round(job.case, number, wrong[job.case])
             progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in self._jobs))
             for number, (host, guest) in enumerate(hosts):
                 with host:
@@ -122,9 +127,13 @@ class _Course:
                 with guest:
                     for job in self._jobs:
                         if job.peers and self._due(job, number, after=True) and (job.case, number) not in journal.peers:
-                            greet(guest, card, self._context)
                             task = replace(job.task, answers=answers)
-                            journal.add_peers(job.case, number, measure_round(guest, task, job.peers))
+                            try:
+                                greet(guest, card, self._context)
+                                measured = measure_round(guest, task, job.peers)
+                            except CardGone as reason:  # or a library of theirs ends the process: hosts will know
+                                measured = {peer.name: absent_peer(peer, str(reason)) for peer in job.peers}
+                            journal.add_peers(job.case, number, measured)
 
     def _round(self, number: int, opened: ExitStack) -> tuple[Worker, Worker]:
         """The process that measures a round's cases and the one for their peers, both started where they are due.

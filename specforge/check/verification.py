@@ -183,9 +183,9 @@ class _Bench:
                     except TaskFailed as failed:
                         found.trouble[name] = failed.summary
             except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
                 for worker in self._workers:
                     worker.close()
-                pool.shutdown(wait=True, cancel_futures=True)
                 raise
         ordered = {name: found.reports[name] for name in futures if name in found.reports}
         return replace(found, reports=ordered, beyond=frozenset(beyond))
@@ -203,8 +203,8 @@ class _Bench:
             if report is None:
                 examined: Future[None] | None = None
                 if job.example is None and beside is not None:
-                    examined = beside.submit(self._examine_apart, job, deadline)
-                elif job.example is None:
+                    examined = beside.submit(self._examine_apart, job)
+                elif job.example is None:  # where the deadline comes first, no time is left for examples either
                     self._examine(job, worker, deadline)
                 report = self._fuzz(job, worker, deadline, stand_ins=job.example is None and not measured)
                 if examined is not None:
@@ -217,15 +217,18 @@ class _Bench:
             if held is not None and report.failure is None and own_right:
                 found.reports[job.kernel.identity] = self._hold_out(job, worker, report, held, last)
 
-    def _examine(self, job: _Job, worker: Worker, deadline: float) -> None:
-        """Raise what is wrong with the kernel's tolerances."""
-        choices = [choice for choice, _ in job.binaries]
-        examine(job.kernel, job.searched, choices, Bench(worker, self._device, self._context.options.seed, deadline))
+    def _examine(self, job: _Job, worker: Worker, deadline: float) -> bool:
+        """Raise what is wrong with the kernel's tolerances; False where the deadline came before all was tried."""
+        choices, seed = [choice for choice, _ in job.binaries], self._context.options.seed
+        return examine(job.kernel, job.searched, choices, Bench(worker, self._device, seed, deadline))
 
-    def _examine_apart(self, job: _Job, deadline: float) -> None:
+    def _examine_apart(self, job: _Job) -> None:
+        """The same beside the search, with as much time; raises TaskFailed where it was too little."""
         with Worker(self._choice.runner) as worker:
             self._workers.append(worker)
-            self._examine(job, worker, deadline)
+            if not self._examine(job, worker, time.monotonic() + job.profile.seconds):
+                said = f"its tolerances could not be tried within {job.profile.seconds:g} s"
+                raise TaskFailed(said, said)
 
     def _fuzz(self, job: _Job, worker: Worker, deadline: float, *, stand_ins: bool) -> FuzzReport:
         kernel, state = job.kernel, self._context.settings.state

@@ -21,7 +21,7 @@ Links = dict[int, dict[str, "Array"]]
 """Outputs by link."""
 MOST_LINKS = 64
 """So many links, from first to last, are read back."""
-EARLY = 2
+REFERRED = 8
 """The link that the reference checks: which is the last depends on time, and answers are for all processes."""
 RUNS = 3
 """How often a race of a missing wait may show itself before the timing; it may again in the timing."""
@@ -77,8 +77,8 @@ class Chain:
             result = self._judged(self._want[0], want, "the first link")
             if not result.passed:
                 return result
-        self._last_inputs()
-        result = self._early_by_reference()
+        self._inputs_of(self._last, self._want[max(self._last - 1, 0)])
+        result = self._by_reference()
         for _ in range(RUNS):
             if result.passed:
                 self._timer.once(self._graph.replay)
@@ -107,36 +107,37 @@ class Chain:
                 found[turn] = {name: array for name, array in outputs.items() if name in read}
         return found
 
-    def _early_by_reference(self) -> ExampleResult:
-        turn = min(EARLY, self._last)
+    def _by_reference(self) -> ExampleResult:
+        """So many links as launches of their own: the last against the reference, and against the graph's bits."""
 
         def links() -> None:
-            for number in range(turn + 1):
+            for number in range(REFERRED + 1):
                 self._case.launch(number, linked=number > 0)
 
         self._timer.once(links)
-        found, before = self._case.outputs(turn), self._case.outputs(max(turn - 1, 0))
-        return self._judged(found, self._ask(self._given(turn, before)), f"link {turn}")
+        found, before = self._case.outputs(REFERRED), self._case.outputs(REFERRED - 1)
+        if self._steady and REFERRED in self._want:
+            differs = _difference({REFERRED: self._want[REFERRED]}, {REFERRED: found})
+            if differs is not None:
+                return ExampleResult("wrong", f"in a graph {differs}, other than the same launches outside of one")
+        return self._judged(found, self._ask(self._inputs_of(REFERRED, before)), f"link {REFERRED}")
 
     def _last_by_reference(self, what: str) -> ExampleResult:
-        return self._judged(self._want[self._last], self._ask(self._last_inputs()), what)
-
-    def _last_inputs(self) -> dict[str, Array]:
-        """What the last link reads; raises NoChain where it is no longer a number."""
         last = self._last
-        given = self._given(last, self._want[max(last - 1, 0)])
-        for name in (*self._case.plan.chain, *self._case.plan.updated):
-            if not in_range(given[name]):
-                raise NoChain(f"not overlapped: after {last} links of the chain {name!r} is no longer finite")
-        return given
+        want = self._ask(self._inputs_of(last, self._want[max(last - 1, 0)]))
+        return self._judged(self._want[last], want, what)
 
-    def _given(self, turn: int, before: Mapping[str, Array]) -> dict[str, Array]:
-        """What a link reads, behind one that left `before`."""
+    def _inputs_of(self, turn: int, before: Mapping[str, Array]) -> dict[str, Array]:
+        """What a link reads behind one that left `before`; raises NoChain where it is no longer a number."""
+        chain, updated = self._case.plan.chain, self._case.plan.updated
         given = dict(self._inputs)
         if turn > 0:
-            given |= {name: before[source] for name, source in self._case.plan.chain.items()}
-        if self._case.plan.updated:
+            given |= {name: before[source] for name, source in chain.items()}
+        if updated:
             given |= self._timer.ahead_of_last(turn + 1, linked=True)
+        for name in (*chain, *updated):
+            if not in_range(given[name]):
+                raise NoChain(f"not overlapped: after {turn} links of the chain {name!r} is no longer finite")
         return given
 
     def _judged(self, found: Mapping[str, Array], want: Mapping[str, Array], what: str) -> ExampleResult:

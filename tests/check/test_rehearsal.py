@@ -12,6 +12,7 @@ from typing import Literal
 import pytest
 
 from specforge.backend import worker
+from specforge.backend.runner import KernelFault
 from specforge.check.jobs import Job
 from specforge.check.rehearsal import _Room, rehearse, worth_rehearsing
 from specforge.diagnostics import Position
@@ -48,17 +49,19 @@ def job(folder: Path, reference: str, size: int, residency: Literal["hot", "cold
     return Job(f"case{size}", MeasureTask(plan, str(binary), digest, Example({"n": size}), None), 1)
 
 
-def answers(folder: Path, jobs: list[Job], width: int = 2) -> tuple[int, list[int]]:
-    """How many answers a rehearsal leaves, and what it tells of its progress."""
+def answers(folder: Path, jobs: list[Job], width: int = 2) -> tuple[int, list[int], dict[str, str]]:
+    """How many answers a rehearsal leaves, what it tells of its progress, and what it saw wrong."""
     kept, seen = folder / "answers", list[int]()
     kept.mkdir()
-    rehearse(jobs, "cuda:0", str(kept), width, seen.append)
-    return len(list(kept.glob("*.npz"))), seen
+    wrong = rehearse(jobs, "cuda:0", str(kept), width, seen.append)
+    said = {case: found.kind if isinstance(found, KernelFault) else str(found.refusal) for case, found in wrong.items()}
+    return len(list(kept.glob("*.npz"))), seen, said
 
 
 def test_all_are_answered_and_counted(tmp_path: Path) -> None:
     jobs = [job(tmp_path, DOUBLE, 3), job(tmp_path, DOUBLE, 4), job(tmp_path, DOUBLE, 5, "hot")]
-    found, seen = answers(tmp_path, jobs)
+    found, seen, wrong = answers(tmp_path, jobs)
+    assert wrong == {}
     assert found == 4, "hot inputs change their values once, so there are two answers"
     assert seen == [1, 2, 3]
 
@@ -66,20 +69,28 @@ def test_all_are_answered_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("said", ["raise ValueError('no')", "import os; os._exit(3)"])
 def test_a_reference_that_fails_is_left_to_the_one_that_measures(tmp_path: Path, said: str) -> None:
     failing = f"def reference(*, x):\n    {said}\n"
-    found, seen = answers(tmp_path, [job(tmp_path, failing, 4), job(tmp_path, DOUBLE, 3)], width=1)
-    assert (found, seen) == (1, [1, 2])
+    jobs = [job(tmp_path, failing, 4), job(tmp_path, DOUBLE, 3)]
+    assert answers(tmp_path, jobs, width=1) == (1, [1, 2], {})
 
 
 @pytest.mark.parametrize("fault", ["illegal", "crash", "memory"])
 def test_a_fault_costs_its_own_case_alone(tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_FAULTS", json.dumps({"'n': 5": fault}))
     jobs = [job(tmp_path, DOUBLE, size) for size in (5, 4, 3)]
-    assert answers(tmp_path, jobs, width=1)[0] == 2
+    found, _, wrong = answers(tmp_path, jobs, width=1)
+    assert found == 2
+    assert wrong == ({"case5": "illegal access"} if fault == "illegal" else {}), "a kernel's fault is not forgotten"
+
+
+def test_a_wrong_result_is_kept_though_it_may_not_show_again(tmp_path: Path) -> None:
+    fickle = "from pathlib import Path\n\ndef reference(*, x):\n    mark = Path(__file__ + '.asked')\n"
+    fickle += "    wrong = mark.exists()\n    mark.touch()\n    return {'out': x * (3.0 if wrong else 2.0)}\n"
+    assert answers(tmp_path, [job(tmp_path, fickle, 4)])[2] == {"case4": "not timed: the result is wrong"}
 
 
 def test_a_card_that_cannot_be_used_leaves_everything(tmp_path: Path) -> None:
     (tmp_path / "lost").touch()
-    assert answers(tmp_path, [job(tmp_path, DOUBLE, 3)]) == (0, [1])
+    assert answers(tmp_path, [job(tmp_path, DOUBLE, 3)]) == (0, [1], {})
 
 
 def test_small_cases_without_peers_are_not_worth_a_process(tmp_path: Path) -> None:
