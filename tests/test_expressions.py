@@ -356,7 +356,7 @@ def test_hostile_inputs_end_at_once(name):
     start = time.process_time()  # a busy machine takes the clock's time, not this process's
     with pytest.raises(ExpressionError) as caught:
         Expression(HOSTILE[name]).evaluate(NAMES)
-    assert time.process_time() - start < 1.0
+    assert time.process_time() - start < 0.2
     assert caught.value.code.startswith("SF30")
     assert len(caught.value.message) < 400
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from specforge.backend.lock import CardBusy
 from specforge.backend.runner import KernelFault, Runner
 from specforge.backend.worker import START_TIMEOUT, TaskFailed, Worker, WorkerCrashed, WorkerTimeout
+from specforge.check.answers import LEAST_BYTES, answer_ahead
 from specforge.check.backends import Choice
 from specforge.check.calibrate import calibrate
 from specforge.check.card import TakenCard, taken_card
@@ -17,8 +18,8 @@ from specforge.check.context import Context
 from specforge.check.jobs import Job
 from specforge.check.journal import Journal
 from specforge.check.peers import absent_peer, gather_rounds, measure_round
-from specforge.check.rehearsal import rehearse, worth_rehearsing
 from specforge.diagnostics import Diagnostic, SpecForgeError, fail
+from specforge.measure.answers import is_kept
 from specforge.measure.case import measure_case
 from specforge.measure.cell import Cell
 from specforge.measure.floors import measure_floors
@@ -106,16 +107,16 @@ class _Course:
         with ExitStack() as opened:
             answers = opened.enter_context(tempfile.TemporaryDirectory(prefix="specforge-"))
             hosts = [self._round(number, opened) for number in range(rounds)]
-            left = [job for job in self._jobs if any(self._left(job, number) for number in range(job.processes))]
-            unready = [job for job in left if worth_rehearsing(job)]
-            if unready:
-                progress.stage("working out references and compiling peers", len(unready))
-                width = self._context.settings.jobs
-                wrong = rehearse(unready, self._choice.runner, answers, width, progress.advance)
-                for job in unready:
-                    if job.case in wrong:
-                        number = next(number for number in range(job.processes) if self._left(job, number))
-                        journal.add_round(job.case, number, wrong[job.case])
+            large = [
+                job
+                for job in self._jobs
+                if job.given_bytes >= LEAST_BYTES
+                and is_kept(job.task.plan)
+                and any(self._left(job, number) for number in range(job.processes))
+            ]
+            if large:
+                progress.stage("working out large cases' references", len(large))
+                answer_ahead(large, answers, self._context.settings.jobs, progress.advance)
             progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in self._jobs))
             for number, (host, guest) in enumerate(hosts):
                 with host:

@@ -35,7 +35,7 @@ from specforge.verify.row import parse_row
 
 EMULATED_STEPS = 2e8
 """The most thread-steps of one emulated example, about a second; few examples come near it (`verify/draw.py`)."""
-CARD_STEPS = 2e9
+CARD_STEPS = 5e9
 """The same on a card, where the float64 reference on the CPU sets the limit."""
 STAND_INS = 10
 """Examples of a case's own binary that stand for the case where it is too large to be emulated itself."""

@@ -43,12 +43,17 @@ class MeasureTask:
     """Seconds of work to count joules over, besides the timing; 0: none."""
     answers: str | None = None
     """A folder that keeps references' answers for other processes; None: they are computed here."""
-    untimed: bool = False
-    """Nothing is timed: for the answers that all processes ask for, which are those that depend on no time."""
 
     def ask(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """What the reference says to these inputs; see `answer`."""
         return answer(self.plan, self.example, self.answers, inputs)
+
+
+def work_ahead(_: Runner, task: MeasureTask) -> None:
+    """Leave both answers that measuring a case asks for in its folder; a task for a worker, which uses no card."""
+    inputs = draw_inputs(task.plan, task.example)
+    task.ask(inputs)
+    task.ask(inputs | fresh_values(task.plan, task.example))
 
 
 def measure_case(runner: Runner, task: MeasureTask) -> Measurement:
@@ -104,15 +109,12 @@ def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
         seen = replace(seen, telemetry=course.start)
         del inputs, kept
         for mode in task.modes:
-            if mode == "overlapped":
-                if overlaps:
-                    course.overlapped(timed=not task.untimed)
-            elif task.untimed:
-                continue
-            elif mode == "isolated":
+            if mode == "isolated":
                 course.isolated()
-            else:
+            elif mode == "amortised":
                 course.amortised(task.energy)
+            elif overlaps:
+                course.overlapped()
     displaced = residency.rotated_bytes >= residency.total and course.displaced
     medians = {mode: series.median.value for mode, series in course.series.items() if series.samples}
     label, why = label_cold(plan, displaced, medians, task.memory_bandwidth)

@@ -21,8 +21,6 @@ Links = dict[int, dict[str, "Array"]]
 """Outputs by link."""
 MOST_LINKS = 64
 """So many links, from first to last, are read back."""
-REFERRED = 8
-"""The link that the reference checks: which is the last depends on time, and answers are for all processes."""
 RUNS = 3
 """How often a race of a missing wait may show itself before the timing; it may again in the timing."""
 
@@ -69,16 +67,15 @@ class Chain:
         return ("the chain's bits vary between runs, so overlapping links are checked with the reference alone",)
 
     def check(self, want: Mapping[str, Array]) -> ExampleResult:
-        """The first link and a later one against the reference, then overlapping runs against the links one by one.
+        """The first and the last link against the reference, then overlapping runs against the links one by one.
 
         `want` is what the reference makes of the case's inputs. Raises NoChain where the values run out of range.
         """
         if self._first_whole:
-            result = self._judged(self._want[0], want, "the first link")
+            result = self._judged(0, want, "the first link")
             if not result.passed:
                 return result
-        self._inputs_of(self._last, self._want[max(self._last - 1, 0)])
-        result = self._by_reference()
+        result = self._last_by_reference("the last link")
         for _ in range(RUNS):
             if result.passed:
                 self._timer.once(self._graph.replay)
@@ -107,41 +104,20 @@ class Chain:
                 found[turn] = {name: array for name, array in outputs.items() if name in read}
         return found
 
-    def _by_reference(self) -> ExampleResult:
-        """So many links as launches of their own: the last against the reference, and against the graph's bits."""
-
-        def links() -> None:
-            for number in range(REFERRED + 1):
-                self._case.launch(number, linked=number > 0)
-
-        self._timer.once(links)
-        found, before = self._case.outputs(REFERRED), self._case.outputs(REFERRED - 1)
-        if self._steady and REFERRED in self._want:
-            differs = _difference({REFERRED: self._want[REFERRED]}, {REFERRED: found})
-            if differs is not None:
-                return ExampleResult("wrong", f"in a graph {differs}, other than the same launches outside of one")
-        return self._judged(found, self._ask(self._inputs_of(REFERRED, before)), f"link {REFERRED}")
-
     def _last_by_reference(self, what: str) -> ExampleResult:
-        last = self._last
-        want = self._ask(self._inputs_of(last, self._want[max(last - 1, 0)]))
-        return self._judged(self._want[last], want, what)
-
-    def _inputs_of(self, turn: int, before: Mapping[str, Array]) -> dict[str, Array]:
-        """What a link reads behind one that left `before`; raises NoChain where it is no longer a number."""
-        chain, updated = self._case.plan.chain, self._case.plan.updated
+        chain, last = self._case.plan.chain, self._last
         given = dict(self._inputs)
-        if turn > 0:
-            given |= {name: before[source] for name, source in chain.items()}
-        if updated:
-            given |= self._timer.ahead_of_last(turn + 1, linked=True)
-        for name in (*chain, *updated):
+        if last > 0:
+            given |= {name: self._want[last - 1][source] for name, source in chain.items()}
+        if self._case.plan.updated:
+            given |= self._timer.ahead_of_last(last + 1, linked=True)
+        for name in (*chain, *self._case.plan.updated):
             if not in_range(given[name]):
-                raise NoChain(f"not overlapped: after {turn} links of the chain {name!r} is no longer finite")
-        return given
+                raise NoChain(f"not overlapped: after {last} links of the chain {name!r} is no longer finite")
+        return self._judged(last, self._ask(given), what)
 
-    def _judged(self, found: Mapping[str, Array], want: Mapping[str, Array], what: str) -> ExampleResult:
-        errors = judge(self._case.plan, found, want)
+    def _judged(self, turn: int, want: Mapping[str, Array], what: str) -> ExampleResult:
+        errors = judge(self._case.plan, self._want[turn], want)
         wrong = [error for error in errors if not error.passed]
         if wrong:
             return ExampleResult("wrong", f"{what} of the chain: {'; '.join(map(str, wrong))}", errors)

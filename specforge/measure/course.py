@@ -84,14 +84,14 @@ class Course:
             if energy:
                 self._count_energy(graph, energy)
 
-    def overlapped(self, *, timed: bool = True) -> None:
+    def overlapped(self) -> None:
         """Groups in a graph, each on what the one before it wrote, starting as early as it may."""
         with self._timer.graph(linked=True, early=True) as graph:
             chain = Chain(self._timer, self._case, graph, self._inputs, self._ask)
             try:
                 found = chain.check(self._want)
                 self.notes += chain.notes
-                if timed and found.passed:
+                if found.passed:
                     self._graph("overlapped", graph)
                     if self._updated:
                         self._timer.once(graph.replay)

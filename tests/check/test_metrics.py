@@ -192,7 +192,7 @@ def test_a_job_knows_where_its_verdicts_change(spec: Spec, choice: Choice) -> No
     assert found["router_topk[tokens=8]"].task.rule.bounds == ()
     amortised = jobs(spec, choice, Options(), "amortised_latency")
     assert amortised["router_topk[tokens=8]"].task.rule.bounds == pytest.approx((2.11e-6,))
-    assert (one.processes, one.task.modes, one.task.energy) == (3, ("isolated", "amortised"), 0.0)
+    assert (one.processes, one.task.modes, one.task.energy) == (5, ("isolated", "amortised"), 0.0)
     assert one.task.rule.precision == 0.01
     assert 30 < one.timeout < 90
     assert jobs(spec, choice, Options(processes=7))["router_topk[tokens=1]"].processes == 7

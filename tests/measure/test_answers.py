@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from specforge.backend.emulated import EmulatorRunner
 from specforge.diagnostics import SpecForgeError
-from specforge.measure.answers import answer
+from specforge.measure.answers import answer, fresh_values
+from specforge.measure.case import MeasureTask, work_ahead
 from specforge.spec.geometry import BufferPlan, LaunchPlan, Plan, Tolerance
-from specforge.verify.example import Example
+from specforge.verify.example import Example, draw_inputs
 
 REFERENCE = """\
 from pathlib import Path
@@ -64,6 +66,22 @@ def test_other_values_have_another_answer(plan: Plan, tmp_path: Path) -> None:
     answer(plan, replace(FIRST, seed=1), str(tmp_path), INPUTS)
     answer(replace(plan, parameters={"n": 5}), FIRST, str(tmp_path), INPUTS)
     assert calls(plan) == 3
+
+
+def test_worked_ahead_as_measuring_asks(plan: Plan, tmp_path: Path) -> None:
+    buffers = tuple(replace(one, residency="hot") if one.name == "x" else one for one in plan.buffers)
+    plan = replace(plan, buffers=buffers)
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    work_ahead(EmulatorRunner(), MeasureTask(plan, "none", "none", FIRST, None, answers=str(folder)))
+    assert calls(plan) == 2
+    inputs = draw_inputs(plan, FIRST)
+    fresh = fresh_values(plan, FIRST)
+    assert not np.array_equal(fresh["x"], inputs["x"])
+    first, second = answer(plan, FIRST, str(folder), inputs), answer(plan, FIRST, str(folder), fresh)
+    assert calls(plan) == 2
+    np.testing.assert_array_equal(first["out"], inputs["x"] * 2.0)
+    np.testing.assert_array_equal(second["out"], fresh["x"] * 2.0)
 
 
 def test_a_large_one_is_computed_every_time(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
