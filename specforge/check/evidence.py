@@ -161,7 +161,9 @@ def _doubt(scope: Scope, case: Case, report: FuzzReport | None, own: FuzzReport 
     A case is verified by running it. Beyond what can be emulated, examples of the binary that it runs stand for it.
     """
     if report is None:
-        return None if not scope.options.reaches("verify") else "the kernel was not run"
+        assert case.kernel is not None
+        why = scope.findings.verification.trouble.get(case.kernel.identity, "the kernel was not run")
+        return why if scope.options.reaches("verify") else None
     if own is not None and own.failure is None and own.examples > 0:
         return None
     if scope.findings.measured.outcomes:

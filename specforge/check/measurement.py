@@ -20,11 +20,11 @@ from specforge.check.journal import Journal
 from specforge.check.peers import absent_peer, gather_rounds, measure_round
 from specforge.diagnostics import Diagnostic, SpecForgeError, fail
 from specforge.measure.answers import is_kept
-from specforge.measure.case import measure_case
+from specforge.measure.case import MeasureTask, measure_case
 from specforge.measure.cell import Cell
 from specforge.measure.floors import measure_floors
 from specforge.measure.measurement import Measurement
-from specforge.measure.peer import PeerCell
+from specforge.measure.peer import PeerCell, PeerMeasurement
 from specforge.measure.session import Session
 from specforge.verify.crash import describe_crash
 
@@ -129,12 +129,7 @@ class _Course:
                     for job in self._jobs:
                         if job.peers and self._due(job, number, after=True) and (job.case, number) not in journal.peers:
                             task = replace(job.task, answers=answers)
-                            try:
-                                greet(guest, card, self._context)
-                                measured = measure_round(guest, task, job.peers)
-                            except CardGone as reason:  # or a library of theirs ends the process: hosts will know
-                                measured = {peer.name: absent_peer(peer, str(reason)) for peer in job.peers}
-                            journal.add_peers(job.case, number, measured)
+                            journal.add_peers(job.case, number, self._peers(job, task, guest, card))
 
     def _round(self, number: int, opened: ExitStack) -> tuple[Worker, Worker]:
         """The process that measures a round's cases and the one for their peers, both started where they are due.
@@ -206,6 +201,14 @@ class _Course:
                     self._trouble[job.case] = trouble.summary if isinstance(trouble, TaskFailed) else str(trouble)
                 continue
             return
+
+    def _peers(self, job: Job, task: MeasureTask, guest: Worker, card: TakenCard) -> dict[str, PeerMeasurement]:
+        """One case's peers in one process; where none starts, as a library of theirs ends it, only they are absent."""
+        try:
+            greet(guest, card, self._context)
+        except CardGone as reason:  # if it is the card, the next round's own process meets it
+            return {peer.name: absent_peer(peer, str(reason)) for peer in job.peers}
+        return measure_round(guest, task, job.peers)
 
     def _session(self, uuid: str) -> Session:
         """What an earlier spec of this run saw of the card, if it saw all."""

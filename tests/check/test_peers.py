@@ -14,7 +14,7 @@ from specforge.backend.worker import Worker
 from specforge.check.card import CardBusy
 from specforge.check.jobs import Job
 from specforge.check.journal import Journal, open_journal
-from specforge.check.measurement import measure
+from specforge.check.measurement import _Course, measure
 from specforge.check.peers import gather_rounds, measure_round, peers_of, speedups
 from specforge.check.recording import trusted
 from specforge.diagnostics import Position
@@ -202,6 +202,20 @@ def test_a_run_that_ends_early_says_so_of_every_peer(monkeypatch):
     outcome = measure([job], choice, lambda: Journal(None), None).outcomes["case"]  # type: ignore[arg-type]
     _, missing = speedups(outcome.cell, outcome.peers)
     assert missing["speedup[torch]"].endswith("it was not measured to the end: the card is used by process 7")
+
+
+def test_a_library_that_ends_their_process_makes_only_them_absent(tmp_path, monkeypatch):
+    (tmp_path / "fatal_library.py").write_text("import os\nos._exit(9)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    peers = (DeclaredPeer("torch", "first", Position(Path("peers.py"))),)
+    job = Job("case", None, 1, peers)  # type: ignore[arg-type]
+    card = SimpleNamespace(wait_for_others=lambda context: None)
+    course = _Course([job], None, Journal(None), None)  # type: ignore[arg-type]
+    with Worker("emulator", ("fatal_library",)) as guest:
+        guest.start()
+        found = course._peers(job, None, guest, card)  # type: ignore[arg-type]
+    assert "cannot be used" in str(found["torch"].absent)
+    assert "exit status 9" in str(found["torch"].absent)
 
 
 def test_a_journal_gives_them_back(tmp_path):

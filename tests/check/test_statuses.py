@@ -109,6 +109,16 @@ def test_a_fault_of_the_kernel_is_an_error(
     assert named in json.loads(ended.text)["fuzz"][0]["failure"]
 
 
+def test_tolerances_that_time_did_not_suffice_for_leave_a_kernel_undecided(
+    demo: Callable, specforge: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECFORGE_JOBS", "2")  # so that they are tried beside the search, which has its examples
+    monkeypatch.setattr("specforge.check.verification.examine", lambda *_: False)
+    ended = specforge("check", str(demo(MET)), "--until", "verify", *FEW)
+    assert ended.status == 4, ended.errors
+    assert "its tolerances could not be tried within" in " ".join(ended.text.split())
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "code"),
     [
