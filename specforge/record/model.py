@@ -34,6 +34,8 @@ class InputFile(Entry):
     path: str
     """Relative to the root it was found in; `shipped:` marks one that came with SpecForge."""
     sha256: str
+    without_mutants_sha256: str | None = None
+    """Of a kernel.yaml, over its data as JSON in the file's order, less `equivalent_mutants`; none in older records."""
 
 
 class Sources(Entry):

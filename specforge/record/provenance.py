@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from specforge import __version__
-from specforge.diagnostics import Diagnostic, Position
+from specforge.diagnostics import Diagnostic, Position, SpecForgeError
 from specforge.record.history import git_state
 from specforge.record.model import InputFile, Record, Sources
 from specforge.roots import home, include_dirs, shipped
+from specforge.spec.document import load_document
+from specforge.spec.interface import without_mutants_sha256
 from specforge.spec.load import Spec
 from specforge.spec.tuning import Tunings
 
@@ -87,15 +89,16 @@ def input_files(spec: Spec, *tunings: Tunings) -> list[InputFile]:
     """
     found: dict[str, InputFile] = {}
 
-    def add(role: Role, path: Path, sha256: str) -> None:
+    def add(role: Role, path: Path, sha256: str, said: str | None = None) -> None:
         name = _name(path, spec)
-        found.setdefault(name, InputFile(role=role, path=name, sha256=sha256))
+        found.setdefault(name, InputFile(role=role, path=name, sha256=sha256, without_mutants_sha256=said))
 
     for document in spec.documents:
         add(_role(document.data), document.path, document.sha256)
     for path in sorted({benchmark.kernel.folder for benchmark in spec.benchmarks if benchmark.kernel}):
         kernel = next(item.kernel for item in spec.benchmarks if item.kernel and item.kernel.folder == path)
-        add("kernel", kernel.document.path, kernel.document.sha256)
+        document = kernel.document
+        add("kernel", document.path, document.sha256, without_mutants_sha256(document))
         add("template", kernel.template, _sha256(kernel.template))
         add("reference", kernel.reference, _sha256(kernel.reference))
         if kernel.peers is not None:
@@ -125,7 +128,10 @@ def locate(name: str, spec: Path) -> Path:
 
 
 def changed_inputs(record: Record, spec: Path) -> list[Diagnostic]:
-    """SF603 for every input that is gone or differs from what the record was made from."""
+    """SF603 for every input that is gone or differs from what the record was made from.
+
+    Of a kernel.yaml `equivalent_mutants` and comments may differ, where the record holds a digest that leaves them out.
+    """
     found = []
     for entry in _changed(record, spec):
         path = locate(entry.path, spec)
@@ -145,8 +151,18 @@ def changed_since(record: Record, spec: Path) -> list[str]:
 def _changed(record: Record, spec: Path) -> Iterator[InputFile]:
     for entry in record.inputs:
         path = locate(entry.path, spec)
-        if not path.is_file() or _sha256(path) != entry.sha256:
+        if not path.is_file() or (_sha256(path) != entry.sha256 and not _says_the_same(entry, path)):
             yield entry
+
+
+def _says_the_same(entry: InputFile, path: Path) -> bool:
+    """Whether a kernel.yaml that changed differs in nothing that the record depends on; not so where none can tell."""
+    if entry.without_mutants_sha256 is None:
+        return False
+    try:
+        return without_mutants_sha256(load_document(path)) == entry.without_mutants_sha256
+    except SpecForgeError:
+        return False
 
 
 def check_sources(state: Sources) -> list[Diagnostic]:

@@ -264,6 +264,25 @@ def test_a_record_with_changed_inputs_is_stale(recorded: Path, specforge: Callab
     assert "kernel.cu.j2" in ended.errors
 
 
+def test_mutants_that_are_listed_leave_a_record_current(recorded: Path, specforge: Callable) -> None:
+    """A changed tolerance does not, and nor do they in a record that has the file's digest alone."""
+    interface = Path("kernels/activation/silu/kernel.yaml")
+    text = interface.read_text()
+    listed = 'equivalent_mutants:\n  - {mutant: cast-00000000, reason: "no input tells it"}\n'
+    interface.write_text(text + listed)
+    ended = specforge("judge", str(recorded))
+    assert (ended.status, ended.errors) == (0, "")
+    interface.write_text(text.replace('absolute: "3e-37"', 'absolute: "4e-37"') + listed)
+    ended = specforge("judge", str(recorded))
+    assert (ended.status, "SF603" in ended.errors) == (2, True)
+    interface.write_text(text + listed)
+    record = read_record(recorded)
+    older = [entry.model_copy(update={"without_mutants_sha256": None}) for entry in record.inputs]
+    write_record(seal(record.model_copy(update={"inputs": older})), recorded)
+    ended = specforge("judge", str(recorded))
+    assert (ended.status, "SF603" in ended.errors) == (2, True)
+
+
 def test_a_record_that_was_edited_is_tampered(recorded: Path, specforge: Callable) -> None:
     recorded.write_text(recorded.read_text().replace('"status": 0', '"status": 1'))
     ended = specforge("judge", str(recorded))

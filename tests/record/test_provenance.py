@@ -9,6 +9,7 @@ import pytest
 from specforge.record import provenance
 from specforge.record.provenance import (
     changed_inputs,
+    changed_since,
     check_publishable,
     input_files,
     input_paths,
@@ -101,6 +102,66 @@ def test_a_changed_and_a_missing_input_make_a_record_stale(elsewhere, samples):
         "the record is stale: its reference is gone",
         "the record is stale: its template has changed",
     ]
+
+
+KERNEL = "kernels/mine/router_topk/kernel.yaml"
+MORE = 'equivalent_mutants:\n  - {mutant: cast-00000000, reason: "no input tells it"}\n'
+IDS = "  ids:     {shape: [tokens, top_k], dtype: i32, role: out, rows: [0]}\n"
+CURRENT = {
+    "an entry": [("equivalent_mutants:\n", MORE)],
+    "an entry less": [("  - {mutant: constant-443e242f,", "  # - {mutant: constant-443e242f,")],
+    "a comment": [("tolerance:\n", "# a comment\ntolerance:\n")],
+}
+STALE = {
+    "a tolerance": [('"23 * roundoff(f32)"', '"24 * roundoff(f32)"')],
+    "a domain": [('"1..1024"', '"1..1025"')],
+    "an entry and a domain": [("equivalent_mutants:\n", MORE), ('"1..1024"', '"1..1025"')],
+    "values in another order": [("spiky, constant", "constant, spiky")],
+    "tensors in another order": [(IDS, ""), ("launches:\n", f"{IDS}launches:\n")],
+    "no peers": [("peers: peers.py\n", "")],
+    "what is called fast": [("work:\n", 'specialised: "top_k == 8"\nwork:\n')],
+    "an unknown key": [("work:\n", "works: 1\nwork:\n")],
+    "no YAML": [("work:\n", "work: {\n")],
+}
+
+
+@pytest.mark.parametrize("edit", [*CURRENT, *STALE])
+def test_only_what_is_said_of_mutants_leaves_a_record_current(elsewhere, samples, edit):
+    inputs = input_files(load_spec(elsewhere))
+    file = elsewhere.parents[1] / KERNEL
+    text = file.read_text()
+    for old, new in (CURRENT | STALE)[edit]:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    file.write_text(text)
+    older = [entry.model_copy(update={"without_mutants_sha256": None}) for entry in inputs]
+    for entries, stale in ((inputs, edit in STALE), (older, True)):  # an older record has the file's digest alone
+        record = samples.undecided().model_copy(update={"inputs": entries})
+        assert [item.message for item in changed_inputs(record, elsewhere)] == [
+            "the record is stale: its kernel has changed"
+        ] * stale
+        assert changed_since(record, elsewhere) == [KERNEL] * stale
+
+
+def test_only_a_kernel_has_a_digest_without_mutants(elsewhere):
+    found = input_files(load_spec(elsewhere))
+    (entry,) = [entry for entry in found if entry.without_mutants_sha256 is not None]
+    assert (entry.role, entry.path) == ("kernel", KERNEL)
+    assert entry.without_mutants_sha256 != entry.sha256
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, ""])
+def test_another_digest_without_mutants_helps_no_changed_kernel(elsewhere, samples, digest):
+    inputs = [
+        entry.model_copy(update={"without_mutants_sha256": digest}) for entry in input_files(load_spec(elsewhere))
+    ]
+    record = samples.undecided().model_copy(update={"inputs": inputs})
+    assert changed_inputs(record, elsewhere) == []  # no file differs
+    file = elsewhere.parents[1] / KERNEL
+    file.write_text(file.read_text().replace("equivalent_mutants:\n", MORE))
+    assert [item.code for item in changed_inputs(record, elsewhere)] == ["SF603"]
+    file.unlink()
+    assert [item.message for item in changed_inputs(record, elsewhere)] == ["the record is stale: its kernel is gone"]
 
 
 def test_without_history_the_supplied_commit_stands(elsewhere):
