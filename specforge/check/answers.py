@@ -1,4 +1,4 @@
-"""References' answers to large cases, worked out side by side ahead of timing, so that no card waits for them."""
+"""References' answers worked out side by side, ahead of timing and after it, so that no card waits for them."""
 
 from __future__ import annotations
 
@@ -7,48 +7,97 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Any
 
 from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 from specforge.check.jobs import Job
-from specforge.measure.case import work_ahead
+from specforge.measure.answers import is_freshened, is_kept
+from specforge.measure.case import settle, work_ahead
+from specforge.measure.owed import Timed
+from specforge.verify.example import ExampleResult
 
 LEAST_BYTES = 1 << 20
 """Inputs below it are drawn and answered sooner than a process starts."""
 GROWTH = 16
 """Memory that an answer takes, in bytes of the stored inputs: 4-bit weights become 64-bit numbers."""
 
+Failed = TaskFailed | WorkerCrashed | WorkerTimeout
 
-def answer_ahead(jobs: Sequence[Job], folder: str, width: int, advance: Callable[[int], None]) -> None:
-    """Leave the answers of these jobs in the folder, at most `width` at a time and in half of the machine's memory.
 
-    `advance` is told how many are done. What a process cannot do here is left for the one that measures, which reports
-    it. Raises a reference's own diagnostics.
+def worth_ahead(job: Job) -> bool:
+    """Whether answers to a job are large enough to be worked out ahead, and small enough to be kept."""
+    return job.given_bytes >= LEAST_BYTES and is_kept(job.task.plan)
+
+
+def answer_ahead(jobs: Sequence[Job], width: int, advance: Callable[[int, int], None]) -> None:
+    """Leave the answers of these jobs in their tasks' folders, at most `width` at a time.
+
+    `advance` is told how many of how many are there. What a process cannot do here is left for the one that measures,
+    which reports it. Raises a reference's own diagnostics.
     """
+    _side_by_side(
+        [
+            _Errand(work_ahead, (job.task, fresh), job)
+            for job in sorted(jobs, key=lambda job: job.given_bytes, reverse=True)
+            for fresh in ((False, True) if is_freshened(job.task.plan) else (False,))
+        ],
+        width,
+        advance,
+    )
+
+
+def settle_all(owing: Sequence[tuple[Job, Timed]], width: int) -> list[list[ExampleResult | Failed]]:
+    """Make the checks that these cases owe, at most `width` at a time, and those that failed once more, one by one.
+
+    Raises a reference's own diagnostics.
+    """
+    errands = [_Errand(settle, (job.task, owed), job) for job, timed in owing for owed in timed.owed]
+    found = _side_by_side(errands, width)
+    failed = [place for place, one in enumerate(found) if isinstance(one, Failed)]
+    for place, again in zip(failed, _side_by_side([errands[place] for place in failed], 1), strict=True):
+        found[place] = again
+    results = iter(found)
+    return [[next(results) for _ in timed.owed] for _, timed in owing]
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """A task that uses no card."""
+
+    task: Callable[..., Any]
+    payload: object
+    job: Job
+
+
+def _side_by_side(
+    errands: Sequence[_Errand], width: int, advance: Callable[[int, int], None] = lambda done, total: None
+) -> list[Any]:
+    """What came of each, in order; they share half of the machine's memory."""
     room = _Room(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     workers: list[Worker] = []
     local = threading.local()
     done = 0
 
-    def one(job: Job) -> None:
+    def run(errand: _Errand) -> Any:  # noqa: ANN401 -- the task's result
         nonlocal done
         if not hasattr(local, "worker"):
             local.worker = Worker("emulator")
             workers.append(local.worker)
-        with room.taken(GROWTH * job.given_bytes):
+        with room.taken(GROWTH * errand.job.given_bytes):
             try:
-                local.worker.call(work_ahead, replace(job.task, answers=folder), timeout=job.timeout)
-            except (TaskFailed, WorkerCrashed, WorkerTimeout):
+                found = local.worker.call(errand.task, errand.payload, timeout=errand.job.timeout)
+            except (TaskFailed, WorkerCrashed, WorkerTimeout) as failed:
                 local.worker.restart()
+                found = failed
         with room.changed:
             done += 1
-            advance(done)
+            advance(done, len(errands))
+        return found
 
-    with ThreadPoolExecutor(min(width, len(jobs))) as pool:
+    with ThreadPoolExecutor(max(1, min(width, len(errands)))) as pool:
         try:
-            largest_first = sorted(jobs, key=lambda job: job.given_bytes, reverse=True)
-            for future in [pool.submit(one, job) for job in largest_first]:
-                future.result()
+            return [future.result() for future in [pool.submit(run, errand) for errand in errands]]
         finally:
             for worker in workers:
                 worker.close()

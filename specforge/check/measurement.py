@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from specforge.backend.lock import CardBusy
 from specforge.backend.runner import KernelFault, Runner
 from specforge.backend.worker import START_TIMEOUT, TaskFailed, Worker, WorkerCrashed, WorkerTimeout
-from specforge.check.answers import LEAST_BYTES, answer_ahead
+from specforge.check.answers import answer_ahead, settle_all, worth_ahead
 from specforge.check.backends import Choice
 from specforge.check.calibrate import calibrate
 from specforge.check.card import TakenCard, taken_card
@@ -19,14 +19,15 @@ from specforge.check.jobs import Job
 from specforge.check.journal import Journal
 from specforge.check.peers import absent_peer, gather_rounds, measure_round
 from specforge.diagnostics import Diagnostic, SpecForgeError, fail
-from specforge.measure.answers import is_kept
-from specforge.measure.case import MeasureTask, measure_case
+from specforge.measure.case import time_case
 from specforge.measure.cell import Cell
 from specforge.measure.floors import measure_floors
 from specforge.measure.measurement import Measurement
+from specforge.measure.owed import Timed
 from specforge.measure.peer import PeerCell, PeerMeasurement
 from specforge.measure.session import Session
 from specforge.verify.crash import describe_crash
+from specforge.verify.example import ExampleResult
 
 FLOOR_SECONDS = 60.0
 MODULES = ("specforge.measure.case", "specforge.backend.cuda")
@@ -95,6 +96,7 @@ class _Course:
     def __init__(self, jobs: Sequence[Job], choice: Choice, journal: Journal, context: Context) -> None:
         self._jobs, self._choice, self.journal, self._context = jobs, choice, journal, context
         self._trouble: dict[str, str] = {}
+        self._owing: list[tuple[Job, int, Timed]] = []
         self._ended: str | None = None
 
     def run(self, card: TakenCard) -> None:
@@ -106,30 +108,26 @@ class _Course:
         done = 0
         with ExitStack() as opened:
             answers = opened.enter_context(tempfile.TemporaryDirectory(prefix="specforge-"))
+            jobs = [replace(job, task=replace(job.task, answers=answers)) for job in self._jobs]
             hosts = [self._round(number, opened) for number in range(rounds)]
-            large = [
-                job
-                for job in self._jobs
-                if job.given_bytes >= LEAST_BYTES
-                and is_kept(job.task.plan)
-                and any(self._left(job, number) for number in range(job.processes))
-            ]
+            due = [job for job in jobs if any(self._left(job, number) for number in range(job.processes))]
+            large = [job for job in due if worth_ahead(job)]
             if large:
-                progress.stage("working out large cases' references", len(large))
-                answer_ahead(large, answers, self._context.settings.jobs, progress.advance)
-            progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in self._jobs))
+                progress.stage("working out large cases' references")
+                answer_ahead(large, self._context.settings.jobs, progress.advance)
+            progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in jobs))
             for number, (host, guest) in enumerate(hosts):
                 with host:
-                    for job in self._jobs:
+                    for job in jobs:
                         if self._left(job, number):
-                            self._one(job, number, host, card, answers)
+                            self._one(job, number, host, card)
                         done += number < job.processes
                         progress.advance(done)
+                self._settle()
                 with guest:
-                    for job in self._jobs:
+                    for job in jobs:
                         if job.peers and self._due(job, number, after=True) and (job.case, number) not in journal.peers:
-                            task = replace(job.task, answers=answers)
-                            journal.add_peers(job.case, number, self._peers(job, task, guest, card))
+                            journal.add_peers(job.case, number, self._peers(job, guest, card))
 
     def _round(self, number: int, opened: ExitStack) -> tuple[Worker, Worker]:
         """The process that measures a round's cases and the one for their peers, both started where they are due.
@@ -175,16 +173,19 @@ class _Course:
         """Whether this round is due and the journal does not hold it."""
         return self._due(job, number) and (job.case, number) not in self.journal.rounds
 
-    def _one(self, job: Job, number: int, worker: Worker, card: TakenCard, answers: str) -> None:
+    def _one(self, job: Job, number: int, worker: Worker, card: TakenCard) -> None:
         """One case in one process. Trouble with the machine is tried once more in a fresh one."""
         for attempt in (1, 2):
             try:
                 greet(worker, card, self._context)
-                found = worker.call(measure_case, replace(job.task, answers=answers), timeout=job.timeout)
-                clocks = card.clocks_fault(found)
+                timed = worker.call(time_case, job.task, timeout=job.timeout)
+                clocks = card.clocks_fault(timed.measurement)
                 if clocks is not None:
                     raise Trouble(clocks)
-                self.journal.add_round(job.case, number, found)
+                if timed.owed:
+                    self._owing.append((job, number, timed))
+                else:
+                    self.journal.add_round(job.case, number, timed.settled(()))
             except KernelFault as fault:
                 worker.restart()
                 self.journal.add_round(job.case, number, fault)
@@ -202,13 +203,26 @@ class _Course:
                 continue
             return
 
-    def _peers(self, job: Job, task: MeasureTask, guest: Worker, card: TakenCard) -> dict[str, PeerMeasurement]:
+    def _settle(self) -> None:
+        """Make the checks that timing left owed, side by side, while nothing is timed."""
+        owing, self._owing = self._owing, []
+        results = settle_all([(job, timed) for job, _, timed in owing], self._context.settings.jobs)
+        for (job, number, timed), checks in zip(owing, results, strict=True):
+            made = [check for check in checks if isinstance(check, ExampleResult)]
+            failed = next((check for check in checks if not isinstance(check, ExampleResult)), None)
+            if failed is None:
+                self.journal.add_round(job.case, number, timed.settled(made))
+            else:
+                said = failed.summary if isinstance(failed, TaskFailed) else str(failed)
+                self._trouble[job.case] = f"what was timed could not be checked: {said}"
+
+    def _peers(self, job: Job, guest: Worker, card: TakenCard) -> dict[str, PeerMeasurement]:
         """One case's peers in one process; where none starts, as a library of theirs ends it, only they are absent."""
         try:
             greet(guest, card, self._context)
         except CardGone as reason:  # if it is the card, the next round's own process meets it
             return {peer.name: absent_peer(peer, str(reason)) for peer in job.peers}
-        return measure_round(guest, task, job.peers)
+        return measure_round(guest, job.task, job.peers)
 
     def _session(self, uuid: str) -> Session:
         """What an earlier spec of this run saw of the card, if it saw all."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from specforge.backend.cuda import CudaRunner
 from specforge.backend.runner import Runner
 from specforge.backend.telemetry import CardWatch
-from specforge.measure.answers import answer, fresh_values
+from specforge.measure.answers import answer, fresh_values, recall
 from specforge.measure.course import Course, judged
 from specforge.measure.measurement import Measurement
+from specforge.measure.owed import Owed, Timed
 from specforge.measure.residency import DoesNotFit, label_cold, plan_residency
 from specforge.measure.series import Mode
 from specforge.measure.stopping import StopRule
@@ -22,8 +23,12 @@ from specforge.spec.geometry import Plan
 from specforge.verify.example import Example, ExampleResult, draw_inputs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from specforge.backend.device_case import DeviceCase
     from specforge.verify.compare import Array
+
+    Ask = Callable[[dict[str, Array]], dict[str, Array] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +53,47 @@ class MeasureTask:
         """What the reference says to these inputs; see `answer`."""
         return answer(self.plan, self.example, self.answers, inputs)
 
+    def recall(self, inputs: dict[str, Array]) -> dict[str, Array] | None:
+        """The same where the folder has it, else None; see `recall`."""
+        return recall(self.plan, self.example, self.answers, inputs)
 
-def work_ahead(_: Runner, task: MeasureTask) -> None:
-    """Leave both answers that measuring a case asks for in its folder; a task for a worker, which uses no card."""
+
+def work_ahead(_: Runner, payload: tuple[MeasureTask, bool]) -> None:
+    """Leave an answer in the task's folder, of the first inputs or the fresh ones; a task for a worker without a card.
+
+    Those are the two that measuring a case asks for whatever the kernel does.
+    """
+    task, fresh = payload
     inputs = draw_inputs(task.plan, task.example)
-    task.ask(inputs)
-    task.ask(inputs | fresh_values(task.plan, task.example))
+    task.ask(inputs | fresh_values(task.plan, task.example) if fresh else inputs)
+
+
+def settle(_: Runner, payload: tuple[MeasureTask, Owed]) -> ExampleResult:
+    """Make a check that timing left owed; a task for a worker, which uses no card."""
+    task, owed = payload
+    inputs = draw_inputs(task.plan, task.example) | fresh_values(task.plan, task.example) | owed.given
+    return owed.settled(task.plan, task.ask(inputs))
 
 
 def measure_case(runner: Runner, task: MeasureTask) -> Measurement:
+    """As `time_case`, with nothing owed: the reference is asked whenever it is due."""
+    return _timed(runner, task, task.ask).settled(())
+
+
+def time_case(runner: Runner, task: MeasureTask) -> Timed:
     """Verify a case on the card, time it, verify what timed launches of every mode wrote; a task for a worker.
+
+    Checks whose answers the task's folder does not hold, of what a chain or an updated tensor came to, are owed.
 
     One binary, one launch configuration and one set of buffers serve all of it. Hot inputs change their values after
     the first check, so that a result remembered from it is wrong later. Nothing is timed where the first check fails
     or the memory is short; the Measurement says so. Raises KernelFault, ValueError where the binary is not the one
     that was built, TypeError for a runner that is no card.
     """
+    return _timed(runner, task, task.recall)
+
+
+def _timed(runner: Runner, task: MeasureTask, ask: Ask) -> Timed:
     if not isinstance(runner, CudaRunner):
         raise TypeError(f"{runner.name} measures nothing: its times are not a kernel's")
     found = hashlib.sha256(Path(task.binary).read_bytes()).hexdigest()
@@ -71,11 +101,11 @@ def measure_case(runner: Runner, task: MeasureTask) -> Measurement:
         raise ValueError(f"{task.binary} has SHA-256 {found}, not {task.binary_sha256} as when it was built")
     begin = time.monotonic()
     with runner.without_persisting_l2():
-        result = _measure(runner, task)
-    return replace(result, seconds=time.monotonic() - begin)
+        timed = _measure(runner, task, ask)
+    return replace(timed, measurement=replace(timed.measurement, seconds=time.monotonic() - begin))
 
 
-def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
+def _measure(runner: CudaRunner, task: MeasureTask, ask: Ask) -> Timed:
     plan = task.plan
     seen = Measurement(runner.name, runner.uuid, task.binary_sha256)
     overlaps = "overlapped" in task.modes and bool(plan.chain) and runner.overlaps
@@ -84,7 +114,7 @@ def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
     try:
         residency = plan_residency(plan, runner.l2_bytes, runner.available_bytes(), linked=overlaps)
     except DoesNotFit as error:
-        return seen.refused(str(error))
+        return Timed(seen.refused(str(error)))
     seen = replace(
         seen, copies=residency.copies, cold_bytes=residency.cold_bytes, rotated_bytes=residency.rotated_bytes
     )
@@ -98,14 +128,14 @@ def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
     before = undamaged(case, 1, judged(case, want, 0))
     seen = replace(seen, before=before)
     if not before.passed:
-        return seen.refused("not timed: the result is wrong")
+        return Timed(seen.refused("not timed: the result is wrong"))
 
     if freshen(case, task, inputs):
         want = task.ask(inputs)
     with CardWatch(runner.uuid, before=runner.processes_before) as watch:
         timer = Timer(runner, case, residency, watch)
         kept = inputs if overlaps or plan.updated else {}  # the reference is asked again
-        course = Course(case, timer, watch, task.rule, inputs=kept, want=want, ask=task.ask)
+        course = Course(case, timer, watch, task.rule, inputs=kept, want=want, ask=ask)
         seen = replace(seen, telemetry=course.start)
         del inputs, kept
         for mode in task.modes:
@@ -121,8 +151,8 @@ def _measure(runner: CudaRunner, task: MeasureTask) -> Measurement:
     seen = replace(seen, series={**course.series}, launches=course.launches, cold=label, energy=course.energy)
     seen = seen.noted(*course.notes, *([why] if why else []))
     if course.after is None:
-        return seen.refused("not timed: none of the modes asked for applies")
-    return replace(seen, after=undamaged(case, residency.rotations, course.after))
+        return Timed(seen.refused("not timed: none of the modes asked for applies"))
+    return Timed(seen, undamaged(case, residency.rotations, course.after), tuple(course.owed))
 
 
 def freshen(case: DeviceCase, task: MeasureTask, inputs: dict[str, Array]) -> bool:

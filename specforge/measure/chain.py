@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from specforge.backend.buffers import as_bytes
-from specforge.verify.compare import judge
+from specforge.measure.owed import ruled
 from specforge.verify.example import ExampleResult
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ class Chain:
         case: DeviceCase,
         graph: Graph,
         inputs: Mapping[str, Array],
-        ask: Callable[[dict[str, Array]], dict[str, Array]],
+        ask: Callable[[dict[str, Array], dict[str, Array], str], ExampleResult],
     ) -> None:
+        """`ask` has a link's outputs checked: with what the link ahead gave it, what it left, and words on it."""
         self._timer, self._case, self._graph, self._inputs, self._ask = timer, case, graph, inputs, ask
         self._errors: tuple[OutputError, ...] = ()
         count = graph.groups.count
@@ -72,7 +73,7 @@ class Chain:
         `want` is what the reference makes of the case's inputs. Raises NoChain where the values run out of range.
         """
         if self._first_whole:
-            result = self._judged(0, want, "the first link")
+            result = self._kept_errors(ruled(self._case.plan, self._want[0], want, "the first link of the chain: "))
             if not result.passed:
                 return result
         result = self._last_by_reference("the last link")
@@ -106,23 +107,20 @@ class Chain:
 
     def _last_by_reference(self, what: str) -> ExampleResult:
         chain, last = self._case.plan.chain, self._last
-        given = dict(self._inputs)
+        given = {name: self._inputs[name] for name in chain}
         if last > 0:
-            given |= {name: self._want[last - 1][source] for name, source in chain.items()}
+            given = {name: self._want[last - 1][source] for name, source in chain.items()}
         if self._case.plan.updated:
             given |= self._timer.ahead_of_last(last + 1, linked=True)
-        for name in (*chain, *self._case.plan.updated):
-            if not in_range(given[name]):
+        for name, array in given.items():
+            if not in_range(array):
                 raise NoChain(f"not overlapped: after {last} links of the chain {name!r} is no longer finite")
-        return self._judged(last, self._ask(given), what)
+        return self._kept_errors(self._ask(given, self._want[last], f"{what} of the chain: "))
 
-    def _judged(self, turn: int, want: Mapping[str, Array], what: str) -> ExampleResult:
-        errors = judge(self._case.plan, self._want[turn], want)
-        wrong = [error for error in errors if not error.passed]
-        if wrong:
-            return ExampleResult("wrong", f"{what} of the chain: {'; '.join(map(str, wrong))}", errors)
-        self._errors = errors
-        return ExampleResult("ok", None, errors)
+    def _kept_errors(self, found: ExampleResult) -> ExampleResult:
+        if found.passed and found.errors:
+            self._errors = found.errors
+        return found
 
 
 def in_range(array: Array) -> bool:

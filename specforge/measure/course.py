@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from specforge.backend.energy import Energy, measure_energy
 from specforge.measure.chain import Chain, NoChain, in_range
+from specforge.measure.owed import Owed, in_mode, ruled, worst
 from specforge.measure.series import Batch, Mode, Series
 from specforge.measure.stopping import StopRule
 from specforge.measure.throttle import collect_steadily
 from specforge.measure.timer import Graph, Timer
-from specforge.verify.compare import judge
 from specforge.verify.example import ExampleResult
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ FEWEST = 24
 
 
 class Course:
-    """The modes of one case, one after the other; what one left behind is checked before the next begins."""
+    """The modes of one case, one after the other; what one left behind is checked before the next begins.
+
+    `ask` says what the reference makes of other inputs than the case's own, or None: then that check is owed.
+    """
 
     def __init__(
         self,
@@ -36,7 +40,7 @@ class Course:
         *,
         inputs: dict[str, Array],
         want: dict[str, Array],
-        ask: Callable[[dict[str, Array]], dict[str, Array]],
+        ask: Callable[[dict[str, Array]], dict[str, Array] | None],
     ) -> None:
         self._case, self._timer, self._watch, self._rule = case, timer, watch, rule
         self._inputs, self._want, self._ask = inputs, want, ask
@@ -51,6 +55,7 @@ class Course:
             self.notes.append(f"updated in place, and restored for each check after timing: {names}")
         self.after: ExampleResult | None = None
         """The first check that failed; where none did, the one with the largest error."""
+        self.owed: list[Owed] = []
         self.displaced = True
 
     def isolated(self) -> None:
@@ -75,19 +80,22 @@ class Course:
         with self._timer.graph() as graph:
             self._graph("amortised", graph)
             try:
-                want = self._after(graph) if self._updated else self._want
+                given = self._replayed(graph) if self._updated else {}
             except NoChain as reason:
                 self.series.pop("amortised")
                 self.notes.append(str(reason))
                 return
-            self._check("amortised", judged(self._case, want, self._timer.last))
+            if given:
+                self._check("amortised", self._ask_of("amortised", given, self._case.outputs(self._timer.last)))
+            else:
+                self._check("amortised", judged(self._case, self._want, self._timer.last))
             if energy:
                 self._count_energy(graph, energy)
 
     def overlapped(self) -> None:
         """Groups in a graph, each on what the one before it wrote, starting as early as it may."""
         with self._timer.graph(linked=True, early=True) as graph:
-            chain = Chain(self._timer, self._case, graph, self._inputs, self._ask)
+            chain = Chain(self._timer, self._case, graph, self._inputs, partial(self._ask_of, "overlapped"))
             try:
                 found = chain.check(self._want)
                 self.notes += chain.notes
@@ -101,8 +109,8 @@ class Course:
                 return
             self._check("overlapped", found)
 
-    def _after(self, graph: Graph) -> dict[str, Array]:
-        """Replay once over what is updated in place as given, and say what its last launch group must leave then.
+    def _replayed(self, graph: Graph) -> dict[str, Array]:
+        """Replay once over what is updated in place as given, and say what its last launch group found there.
 
         A graph may use a copy several times, and what the last use of one finds there is what the kernel left before:
         taken from the same launches, one by one.
@@ -113,7 +121,15 @@ class Course:
         for name, array in found.items():
             if not in_range(array):
                 raise NoChain(f"not amortised: after {count - 1} launches in a row {name!r} is no longer finite")
-        return self._ask(self._inputs | found)
+        return found
+
+    def _ask_of(self, mode: Mode, given: dict[str, Array], found: dict[str, Array], what: str = "") -> ExampleResult:
+        """What a launch group left, given these inputs by the one ahead, against the reference, now or when settled."""
+        want = self._ask(self._inputs | given)
+        if want is None:
+            self.owed.append(Owed(mode, what, given, found))
+            return ExampleResult("ok")
+        return ruled(self._case.plan, found, want, what)
 
     def _graph(self, mode: Mode, graph: Graph) -> None:
         self.displaced &= graph.groups.displaces(self._timer.residency)
@@ -125,10 +141,8 @@ class Course:
         self.series[mode] = self._collect(mode, count, lambda size: self._timer.replays(graph, size), rule)
 
     def _check(self, mode: Mode, found: ExampleResult) -> None:
-        if not found.passed:
-            found = replace(found, failure=f"{mode}: {found.failure}")
-        if self.after is None or (self.after.passed and (not found.passed or found.ratio > self.after.ratio)):
-            self.after = found
+        found = in_mode(mode, found)
+        self.after = found if self.after is None else worst((self.after, found))
 
     def _count_energy(self, graph: Graph, seconds: float) -> None:
         if graph.groups.scrub:
@@ -148,9 +162,7 @@ class Course:
 
 def judged(case: DeviceCase, want: dict[str, Array], rotation: int) -> ExampleResult:
     """The outputs of one rotation against the reference."""
-    errors = judge(case.plan, case.outputs(rotation), want)
-    wrong = [error for error in errors if not error.passed]
-    return ExampleResult("wrong" if wrong else "ok", "; ".join(map(str, wrong)) or None, errors)
+    return ruled(case.plan, case.outputs(rotation), want)
 
 
 def _numbered(entry: str, taken: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,9 @@ class Owed:
     found: dict[str, Array]
     """The outputs that it left, in storage types."""
 
-    def judged(self, plan: Plan, want: dict[str, Array]) -> ExampleResult:
+    def settled(self, plan: Plan, want: dict[str, Array]) -> ExampleResult:
         """The outputs against what the reference makes of these inputs."""
-        return ruled(plan, self.found, want, self.what)
+        return in_mode(self.mode, ruled(plan, self.found, want, self.what))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Timed:
     """One case as a process timed it. Its measurement lacks the check `after` until what is owed is settled."""
 
     measurement: Measurement
-    after: ExampleResult | None
+    after: ExampleResult | None = None
     """The worst of the checks that were made; None where none was, or nothing was timed."""
     owed: tuple[Owed, ...] = ()
 
@@ -50,12 +50,17 @@ class Timed:
         return replace(self.measurement, after=worst(checks) if checks else None)
 
 
+def in_mode(mode: Mode, found: ExampleResult) -> ExampleResult:
+    """A result that says in which mode it failed."""
+    return found if found.passed else replace(found, failure=f"{mode}: {found.failure}")
+
+
 def worst(checks: Sequence[ExampleResult]) -> ExampleResult:
     """The first that failed; where none did, the one with the largest error."""
     return next((check for check in checks if not check.passed), max(checks, key=lambda check: check.ratio))
 
 
-def ruled(plan: Plan, found: dict[str, Array], want: dict[str, Array], what: str = "") -> ExampleResult:
+def ruled(plan: Plan, found: Mapping[str, Array], want: Mapping[str, Array], what: str = "") -> ExampleResult:
     """Outputs against the reference's; `what` stands ahead of what is wrong."""
     errors = judge(plan, found, want)
     wrong = "; ".join(str(error) for error in errors if not error.passed)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from specforge.check.answers import _Room, answer_ahead
+from specforge.backend.worker import WorkerCrashed
+from specforge.check.answers import _Room, answer_ahead, settle_all
 from specforge.check.jobs import Job
 from specforge.diagnostics import SpecForgeError
 from specforge.measure.case import MeasureTask
+from specforge.measure.measurement import Measurement
+from specforge.measure.owed import Owed, Timed
 from specforge.spec.geometry import BufferPlan, LaunchPlan, Plan, Tolerance
-from specforge.verify.example import Example
+from specforge.verify.example import Example, ExampleResult
 
 
-def job(folder: Path, reference: str, size: int) -> Job:
+def job(folder: Path, reference: str, size: int, answers: Path | None = None) -> Job:
     path = folder / f"reference_{size}.py"
     path.write_text(reference)
     buffers = (
@@ -25,32 +30,65 @@ def job(folder: Path, reference: str, size: int) -> Job:
     )
     launch = LaunchPlan("f", (1, 1, 1), (32, 1, 1), 0, ("x", "out"))
     plan = Plan("k", str(path), {"n": size}, {}, buffers, (launch,), 16.0, 4.0, 4.0, {"out": Tolerance(False, 1e-5)})
-    return Job(f"case{size}", MeasureTask(plan, "none", "none", Example({"n": size}), None), 1)
+    task = MeasureTask(plan, "none", "none", Example({"n": size}), None, answers=str(answers) if answers else None)
+    return Job(f"case{size}", task, 1)
 
 
 DOUBLE = "def reference(*, x):\n    return {'out': x * 2.0}\n"
 
 
 def test_all_are_answered_and_counted(tmp_path: Path) -> None:
-    answers, seen = tmp_path / "answers", list[int]()
+    answers, seen = tmp_path / "answers", list[tuple[int, int]]()
     answers.mkdir()
-    answer_ahead([job(tmp_path, DOUBLE, size) for size in (3, 4, 5)], str(answers), 2, seen.append)
-    assert len(list(answers.glob("*.npz"))) == 3
-    assert seen == [1, 2, 3]
+    jobs = [job(tmp_path, DOUBLE, size, answers) for size in (3, 4)]
+    hot = tuple(replace(buffer, residency="hot") for buffer in jobs[0].task.plan.buffers)
+    jobs[0] = replace(jobs[0], task=replace(jobs[0].task, plan=replace(jobs[0].task.plan, buffers=hot)))
+    answer_ahead(jobs, 2, lambda done, total: seen.append((done, total)))
+    assert len(list(answers.glob("*.npz"))) == 3, "of a case with hot inputs, the answer to their fresh values, too"
+    assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_a_reference_that_raises_is_told(tmp_path: Path) -> None:
     jobs = [job(tmp_path, DOUBLE, 3), job(tmp_path, "def reference(*, x):\n    raise ValueError('no')\n", 4)]
     with pytest.raises(SpecForgeError, match="raised ValueError"):
-        answer_ahead(jobs, str(tmp_path), 2, lambda _: None)
+        answer_ahead(jobs, 2, lambda *_: None)
+
+
+KILLED = "import os\n\ndef reference(*, x):\n    os._exit(3)\n"
 
 
 def test_what_ends_its_process_is_left_to_the_one_that_measures(tmp_path: Path) -> None:
     answers = tmp_path / "answers"
     answers.mkdir()
-    killed = "import os\n\ndef reference(*, x):\n    os._exit(3)\n"
-    answer_ahead([job(tmp_path, killed, 4), job(tmp_path, DOUBLE, 3)], str(answers), 1, lambda _: None)
+    jobs = [job(tmp_path, KILLED, 4, answers), job(tmp_path, DOUBLE, 3, answers)]
+    answer_ahead(jobs, 1, lambda *_: None)
     assert len(list(answers.glob("*.npz"))) == 1
+
+
+def owing(job: Job, factor: float) -> tuple[Job, Timed]:
+    """A case whose launch left `factor` times what the one before it had given."""
+    given = np.arange(1.0, 1 + job.task.plan.buffers[0].shape[0], dtype=np.float32)
+    owed = Owed("overlapped", "the last link: ", {"x": given}, {"out": np.float32(factor) * given})
+    return job, Timed(Measurement("card", "uuid", "0" * 64), ExampleResult("ok"), (owed,))
+
+
+def test_what_is_owed_is_checked_with_what_was_given(tmp_path: Path) -> None:
+    right, wrong = owing(job(tmp_path, DOUBLE, 3), 2.0), owing(job(tmp_path, DOUBLE, 4), 2.5)
+    checks = settle_all([right, wrong], 2)
+    first, second = (made[0] for made in checks)
+    assert isinstance(first, ExampleResult)
+    assert first.passed
+    assert isinstance(second, ExampleResult)
+    assert (second.failure or "").startswith("overlapped: the last link: out[0] is 2.5, the reference says 2")
+
+
+def test_what_could_not_be_checked_is_tried_again_and_said(tmp_path: Path) -> None:
+    once = tmp_path / "once"
+    flaky = f"import os\nfrom pathlib import Path\n\ndef reference(*, x):\n    if not Path({str(once)!r}).exists():\n"
+    flaky += f"        Path({str(once)!r}).touch()\n        os._exit(3)\n    return {{'out': x * 2.0}}\n"
+    checks = settle_all([owing(job(tmp_path, flaky, 3), 2.0), owing(job(tmp_path, KILLED, 4), 2.0)], 1)
+    assert isinstance(checks[0][0], ExampleResult)
+    assert isinstance(checks[1][0], WorkerCrashed)
 
 
 def test_room_is_shared_and_never_overdrawn() -> None:

@@ -213,7 +213,7 @@ def test_a_library_that_ends_their_process_makes_only_them_absent(tmp_path, monk
     course = _Course([job], None, Journal(None), None)  # type: ignore[arg-type]
     with Worker("emulator", ("fatal_library",)) as guest:
         guest.start()
-        found = course._peers(job, None, guest, card)  # type: ignore[arg-type]
+        found = course._peers(job, guest, card)  # type: ignore[arg-type]
     assert "cannot be used" in str(found["torch"].absent)
     assert "exit status 9" in str(found["torch"].absent)
 

@@ -73,15 +73,19 @@ def test_worked_ahead_as_measuring_asks(plan: Plan, tmp_path: Path) -> None:
     plan = replace(plan, buffers=buffers)
     folder = tmp_path / "answers"
     folder.mkdir()
-    work_ahead(EmulatorRunner(), MeasureTask(plan, "none", "none", FIRST, None, answers=str(folder)))
+    task = MeasureTask(plan, "none", "none", FIRST, None, answers=str(folder))
+    assert task.recall(draw_inputs(plan, FIRST)) is None
+    for fresh in (False, True):
+        work_ahead(EmulatorRunner(), (task, fresh))
     assert calls(plan) == 2
     inputs = draw_inputs(plan, FIRST)
-    fresh = fresh_values(plan, FIRST)
-    assert not np.array_equal(fresh["x"], inputs["x"])
-    first, second = answer(plan, FIRST, str(folder), inputs), answer(plan, FIRST, str(folder), fresh)
+    changed = fresh_values(plan, FIRST)
+    assert not np.array_equal(changed["x"], inputs["x"])
+    first, second = task.recall(inputs), answer(plan, FIRST, str(folder), changed)
     assert calls(plan) == 2
+    assert first is not None
     np.testing.assert_array_equal(first["out"], inputs["x"] * 2.0)
-    np.testing.assert_array_equal(second["out"], fresh["x"] * 2.0)
+    np.testing.assert_array_equal(second["out"], changed["x"] * 2.0)
 
 
 def test_a_large_one_is_computed_every_time(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from specforge.measure.case import MeasureTask, measure_case
+from specforge.backend.emulated import EmulatorRunner
+from specforge.measure.case import MeasureTask, measure_case, settle, time_case
 from specforge.measure.measurement import Measurement
 from specforge.measure.peer import PeerTask, measure_peer
 from specforge.measure.residency import plan_residency
@@ -249,3 +250,32 @@ def test_it_rotates_and_is_no_surely_read_byte(updating: MeasureTask) -> None:
     plan = replace(updating.plan, buffers=(state,), bytes=1e12)
     assert plan_residency(plan, 1 << 20, 1 << 40).copies == {"state": 16}
     assert cold_read(plan) == 0
+
+
+@pytest.mark.parametrize("lost", [0.0, 1e-3])
+def test_what_is_owed_is_settled_as_it_would_have_been_at_once(
+    updating: MeasureTask, tmp_path: Path, lost: float
+) -> None:
+    """Both checks wait for the reference: that of the graph's last update, and that of the chain's last link."""
+    Path(updating.plan.reference).write_text(REFERENCE.replace("3.0 * new + y", "3.0 * new + 0.5 * y"))
+    fresh: list[bytes] = []
+
+    def link(given: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        out, new = honest(given)
+        again = given["state"][:4].tobytes() in fresh
+        fresh.append(new[:4].tobytes())
+        return out - np.float32(0.5) * given["y"], new + np.float32(lost * again)
+
+    plan, modes = replace(updating.plan, chain={"y": "out"}), ("isolated", "amortised", "overlapped")
+    due = replace(updating, plan=plan, modes=modes, answers=str(tmp_path))
+    timed = time_case(UpdatingCard(link), due)
+    assert [owed.mode for owed in timed.owed] == ["amortised", "overlapped"]
+    assert not timed.measurement.verified
+    seen = timed.settled([settle(EmulatorRunner(), (due, owed)) for owed in timed.owed])
+    if lost:
+        assert wrong_later(seen).startswith("amortised: ")
+    else:
+        assert seen.verified, seen.after
+        again = time_case(UpdatingCard(link), due)
+        assert not again.owed, "the answers are kept"
+        assert again.settled(()).verified
