@@ -6,7 +6,6 @@ import pytest
 
 UNSCORED = frozenset(
     {
-        "attention/delta_step",
         "attention/flash_decode",
         "moe/experts",
     }

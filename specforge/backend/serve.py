@@ -11,10 +11,12 @@ import select
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from specforge.backend.runner import KernelFault, Runner, create_runner
 from specforge.backend.task import TaskReference
+from specforge.backend.worker import TaskFailed
 from specforge.diagnostics import SpecForgeError
 
 PARENT_GONE = 70
@@ -65,21 +67,25 @@ def _answer(connection: Connection, runner: Runner) -> None:
     request = connection.recv_bytes()
     answer: tuple[str, object]
     try:
-        reference, packed = pickle.loads(request)
-        answer = ("result", _run(reference, packed, runner))
+        reference, packed, followed = pickle.loads(request)
+        # What a task notes goes ahead of its answer, and only where somebody listens.
+        more = (lambda value: connection.send(("note", value)),) if followed else ()
+        answer = ("result", _run(reference, packed, runner, *more))
         reply = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
     except KernelFault as fault:
         reply = pickle.dumps(("fault", fault))
     except SpecForgeError as error:
         reply = pickle.dumps(("diagnostics", error.diagnostics))
+    except TaskFailed as failed:  # in a worker of the task's own, which has said all there is to say
+        reply = pickle.dumps(("failed", (failed.summary, failed.trace)))
     except BaseException as error:  # a task that calls sys.exit failed too; the process stays
         reply = pickle.dumps(("failed", (_summary(error), traceback.format_exc())))
     connection.send_bytes(reply)
 
 
-def _run(reference: TaskReference, packed: bytes, runner: Runner) -> object:
+def _run(reference: TaskReference, packed: bytes, runner: Runner, *more: Callable[[object], None]) -> object:
     task = reference.resolve()  # first: the payload's own types may live in the task's module
-    return task(runner, pickle.loads(packed))
+    return task(runner, pickle.loads(packed), *more)
 
 
 def _summary(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from specforge.diagnostics import SpecForgeError
 if TYPE_CHECKING:
     from typing import IO
 
+N = TypeVar("N")
 P = TypeVar("P")
 R = TypeVar("R")
 
@@ -91,16 +92,36 @@ class Worker:
         the process's start. Raises what the task raised if it is a KernelFault or SpecForgeError, TaskFailed for
         anything else, WorkerTimeout or WorkerCrashed where no answer came.
         """
+        return cast(R, self._run(task, payload, timeout, None))
+
+    def follow(
+        self,
+        task: Callable[[Runner, P, Callable[[N], None]], R],
+        payload: P,
+        noted: Callable[[N], None],
+        *,
+        timeout: float,
+    ) -> R:
+        """The same for a task that says how far it is: `task(runner, payload, note)`.
+
+        What it gives to `note` is pickled and comes to `noted`, here in the calling thread, in order and before the
+        result. `timeout` is for all of the task, however much it notes.
+        """
+        return cast(R, self._run(task, payload, timeout, noted))
+
+    def _run(
+        self, task: Callable[..., object], payload: object, timeout: float, noted: Callable[[Any], None] | None
+    ) -> object:
         packed = pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL)
-        request = pickle.dumps((refer(task), packed), protocol=pickle.HIGHEST_PROTOCOL)
+        request = pickle.dumps((refer(task), packed, noted is not None), protocol=pickle.HIGHEST_PROTOCOL)
         with self._turn:
             try:
-                answer = self._ready().ask(request, timeout)
+                answer = self._ready().ask(request, timeout, noted)
             except BaseException:  # Ctrl-C included: a task cannot be interrupted, only ended
                 self._stop()
                 raise
             if answer[0] == "result":
-                return cast(R, answer[1])
+                return cast(object, answer[1])
             failure = _failure(answer)
             if isinstance(failure, KernelFault) and failure.poisoned:
                 self._stop()
@@ -208,19 +229,28 @@ class _Process:
         with contextlib.suppress(ConnectionError):  # whoever asks it next is told how it ended
             self._connection.send_bytes(pickle.dumps((sys.path, modules)))
 
-    def ask(self, request: bytes, timeout: float) -> tuple[str, Any]:
-        try:
-            self._connection.send_bytes(request)
-            if not self._wait(timeout):
-                raise WorkerTimeout(timeout)
-            answer: tuple[str, Any] = self._connection.recv()
-        except (EOFError, ConnectionError):
-            raise WorkerCrashed(self._reason(), self._last_words()) from None
+    def ask(self, request: bytes, timeout: float, noted: Callable[[Any], None] | None = None) -> tuple[str, Any]:
+        deadline = time.monotonic() + timeout
+        answer = self._receive(deadline, request)
+        while answer is not None and answer[0] == "note" and noted is not None:
+            noted(answer[1])
+            # One that notes without end always has something to read: waiting alone would never find it late.
+            answer = self._receive(deadline) if time.monotonic() < deadline else None
+        if answer is None:
+            raise WorkerTimeout(timeout)
         return answer
 
-    def _wait(self, timeout: float) -> bool:
+    def _receive(self, deadline: float, request: bytes | None = None) -> tuple[str, Any] | None:
+        """What the process says next, asked first or of itself; None where that comes too late."""
+        try:
+            if request is not None:
+                self._connection.send_bytes(request)
+            return cast(tuple[str, Any], self._connection.recv()) if self._wait(deadline) else None
+        except (EOFError, ConnectionError):
+            raise WorkerCrashed(self._reason(), self._last_words()) from None
+
+    def _wait(self, deadline: float) -> bool:
         # poll() takes at most what fits a C int of milliseconds; an endless time-out is a loop of long ones.
-        deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
             if self._connection.poll(max(0.0, min(left, 86_400.0))):

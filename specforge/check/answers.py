@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 from specforge.check.jobs import Job
+from specforge.check.team import Team
 from specforge.measure.answers import is_freshened, is_kept
 from specforge.measure.case import settle, work_ahead
 from specforge.measure.owed import Timed
@@ -75,33 +76,23 @@ def _side_by_side(
 ) -> list[Any]:
     """What came of each, in order; they share half of the machine's memory."""
     room = _Room(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-    workers: list[Worker] = []
-    local = threading.local()
     done = 0
 
-    def run(errand: _Errand) -> Any:  # noqa: ANN401 -- the task's result
+    def run(errand: _Errand, worker: Worker) -> Any:  # noqa: ANN401 -- the task's result
         nonlocal done
-        if not hasattr(local, "worker"):
-            local.worker = Worker("emulator")
-            workers.append(local.worker)
         with room.taken(GROWTH * errand.job.given_bytes):
             try:
-                found = local.worker.call(errand.task, errand.payload, timeout=errand.job.timeout)
+                found = worker.call(errand.task, errand.payload, timeout=errand.job.timeout)
             except (TaskFailed, WorkerCrashed, WorkerTimeout) as failed:
-                local.worker.restart()
+                worker.restart()
                 found = failed
         with room.changed:
             done += 1
             advance(done, len(errands))
         return found
 
-    with ThreadPoolExecutor(max(1, min(width, len(errands)))) as pool:
-        try:
-            return [future.result() for future in [pool.submit(run, errand) for errand in errands]]
-        finally:
-            for worker in workers:
-                worker.close()
-            pool.shutdown(wait=True, cancel_futures=True)
+    with Team("emulator", min(width, len(errands))) as team:
+        return [future.result() for future in [team.submit(partial(run, errand)) for errand in errands]]
 
 
 class _Room:

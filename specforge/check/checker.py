@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
 
+from specforge.backend.runner import Runner
 from specforge.backend.worker import Worker, WorkerCrashed, WorkerTimeout
 from specforge.diagnostics import Diagnostic, Position, SpecForgeError, fail
 from specforge.expressions import Scalar
@@ -16,6 +20,9 @@ from specforge.verify.example import Example
 from specforge.verify.reduction import gaps
 from specforge.verify.session import GRACE
 from specforge.verify.trial import RIGHT, Trial, check_tolerances, prepare, time_reference
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 CHECK_SECONDS = 300.0
 """The longest that references may take for one case."""
@@ -29,7 +36,7 @@ GROWTH = 8
 """Factor from one size to the next while the largest is looked for."""
 
 
-def examine(kernel: Kernel, cases: Sequence[Plan], variants: Sequence[Mapping[str, Scalar]], bench: Bench) -> bool:
+def examine(kernel: Kernel, cases: Sequence[Plan], variants: Sequence[Mapping[str, Scalar]], benches: Benches) -> bool:
     """Refuse a kernel file whose tolerances let a known corruption pass, or reject the best possible result.
 
     Tried on the least of the spec's cases, on the same in every variant, and along each axis that is summed over and
@@ -38,46 +45,98 @@ def examine(kernel: Kernel, cases: Sequence[Plan], variants: Sequence[Mapping[st
     the deadline may come first.
     """
     least, largest = (choose(cases, key=lambda case: case.steps) for choose in (min, max))
-    limit = min(REFERENCE_SECONDS, (bench.deadline - time.monotonic()) / SHARE)
+    limit = min(REFERENCE_SECONDS, benches.seconds / SHARE)
+    steps: list[_Step] = [
+        partial(_try, kernel, least),
+        *(partial(_try_variant, kernel, least, choice) for choice in variants),
+        *(partial(_try_sizes, kernel, largest, axis, limit) for axis in _growing(kernel, largest)),
+    ]
     try:
-        found = list(_try(kernel, least, bench))
-        for choice in variants:
-            case = _variant(kernel, least, choice, bench)
-            if case is not None and not found:
-                found += _try(kernel, case, bench)
-        for axis in _growing(kernel, largest):
-            for case in [] if found else _sizes(kernel, largest, axis, bench, limit):
-                found += _try(kernel, case, bench, axis)
+        for found in benches.each(lambda step: step(benches), steps):
+            if found:
+                raise SpecForgeError(*found)
+    except Late:
+        return False
     except (WorkerTimeout, WorkerCrashed) as error:
-        if isinstance(error, WorkerTimeout) and time.monotonic() >= bench.deadline:
-            return False
         row, message = Example(least.parameters).to_row(), f"the reference ended its process: {error}"
         raise fail("SF507", message, Position(kernel.reference), value=row) from None
-    if found:
-        raise SpecForgeError(*found)
     return True
+
+
+class Late(Exception):
+    """The deadline came before a case was tried."""
+
+
+class Benches(Protocol):
+    """Where steps are tried, one after another or side by side."""
+
+    @property
+    def seconds(self) -> float:
+        """How long they may take."""
+
+    def lend(self) -> AbstractContextManager[Bench]:
+        """A bench of one's own for a while."""
+
+    def each(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """What a step gives for each item, in order."""
+
+
+_Step = Callable[[Benches], list[Diagnostic]]
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where references are called, with which seed, and until when; `device` holds the `device.*` names."""
+    """Where references are called, with which seed, and until when; `device` holds the `device.*` names.
+
+    As `Benches` it is the only one: steps are tried one after another, as they are asked for.
+    """
 
     worker: Worker
     device: Mapping[str, Scalar]
     seed: int
     deadline: float
 
-    def left(self) -> float:
-        """Seconds for one call."""
-        return min(CHECK_SECONDS, max(0.001, self.deadline - time.monotonic() + GRACE))
+    def call(self, task: Callable[[Runner, T], R], payload: T) -> R:
+        """As the worker's; raises Late where the deadline is what ended it."""
+        try:
+            return self.worker.call(task, payload, timeout=min(CHECK_SECONDS, max(0.001, self.seconds + GRACE)))
+        except WorkerTimeout:
+            if self.seconds <= 0:
+                raise Late from None
+            raise
+
+    @property
+    def seconds(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - time.monotonic()
+
+    def lend(self) -> AbstractContextManager[Bench]:
+        """This one."""
+        return nullcontext(self)
+
+    def each(self, step: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """What the step gives for each item; an item's turn comes when it is asked for."""
+        return map(step, items)
 
 
-def _try(kernel: Kernel, case: Plan, bench: Bench, only: str | None = None) -> Iterator[Diagnostic]:
-    example = Example(case.parameters, seed=bench.seed)
-    task = prepare(kernel, case, example, least=only is None, only=only)
-    for trial in bench.worker.call(check_tolerances, task, timeout=bench.left()):
-        if trial.outcome == "survived":
-            yield _survived(kernel, trial, example)
+def _try(kernel: Kernel, case: Plan, benches: Benches, only: str | None = None) -> list[Diagnostic]:
+    with benches.lend() as bench:
+        example = Example(case.parameters, seed=bench.seed)
+        task = prepare(kernel, case, example, least=only is None, only=only)
+        trials = bench.call(check_tolerances, task)
+    return [_survived(kernel, trial, example) for trial in trials if trial.outcome == "survived"]
+
+
+def _try_variant(kernel: Kernel, least: Plan, choice: Mapping[str, Scalar], benches: Benches) -> list[Diagnostic]:
+    with benches.lend() as bench:
+        case = _variant(kernel, least, choice, bench)
+        return [] if case is None else _try(kernel, case, bench)
+
+
+def _try_sizes(kernel: Kernel, largest: Plan, axis: str, limit: float, benches: Benches) -> list[Diagnostic]:
+    with benches.lend() as bench:
+        sizes = _sizes(kernel, largest, axis, bench, limit)
+    return [found for here in benches.each(lambda case: _try(kernel, case, benches, axis), sizes) for found in here]
 
 
 def _variant(kernel: Kernel, least: Plan, choice: Mapping[str, Scalar], bench: Bench) -> Plan | None:
@@ -121,7 +180,7 @@ def _sizes(kernel: Kernel, case: Plan, axis: str, bench: Bench, limit: float) ->
     start = size = min(high, 1024)
     found: list[tuple[int, Plan]] = []
     while (shape := sized(size)) is not None:
-        seconds = bench.worker.call(time_reference, (shape, Example(shape.parameters)), timeout=bench.left())
+        seconds = bench.call(time_reference, (shape, Example(shape.parameters)))
         if seconds > limit:
             break
         found.append((size, shape))

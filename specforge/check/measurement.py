@@ -17,7 +17,7 @@ from specforge.check.card import TakenCard, taken_card
 from specforge.check.context import Context
 from specforge.check.jobs import Job
 from specforge.check.journal import Journal
-from specforge.check.peers import absent_peer, gather_rounds, measure_round
+from specforge.check.peers import GUEST_MODULES, MAKERS, absent_peer, gather_rounds, making_ahead, measure_round
 from specforge.diagnostics import Diagnostic, SpecForgeError, fail
 from specforge.measure.case import time_case
 from specforge.measure.cell import Cell
@@ -32,8 +32,6 @@ from specforge.verify.example import ExampleResult
 FLOOR_SECONDS = 60.0
 MODULES = ("specforge.measure.case", "specforge.backend.cuda")
 """What a process that measures imports ahead of its turn."""
-GUEST_MODULES = ("specforge.measure.peer", "torch", "triton")
-"""And one for peers: none of these uses the card when it is imported."""
 
 
 class Trouble(Exception):
@@ -112,9 +110,12 @@ class _Course:
             hosts = [self._round(number, opened) for number in range(rounds)]
             due = [job for job in jobs if any(self._left(job, number) for number in range(job.processes))]
             large = [job for job in due if worth_ahead(job)]
-            if large:
-                progress.stage("working out large cases' references")
-                answer_ahead(large, self._context.settings.jobs, progress.advance)
+            width = self._context.settings.jobs
+            unmade = [job for job in due if job.peers and (job.case, 0) not in journal.peers]
+            if large or unmade:
+                progress.stage("working out large cases' references, making peers")
+            with making_ahead(unmade, self._choice.runner, min(MAKERS, width // 4)):
+                answer_ahead(large, width, progress.advance)
             progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in jobs))
             for number, (host, guest) in enumerate(hosts):
                 with host:
@@ -136,7 +137,7 @@ class _Course:
         """
         due = [job for job in self._jobs if self._due(job, number)]
         host = opened.enter_context(Worker(self._choice.runner, MODULES))
-        guest = opened.enter_context(Worker(self._choice.runner, (*MODULES, *GUEST_MODULES)))
+        guest = opened.enter_context(Worker(self._choice.runner, GUEST_MODULES))
         if any(self._left(job, number) for job in due):
             host.start()
         if any(job.peers and (job.case, number) not in self.journal.peers for job in due):

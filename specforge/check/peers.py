@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from specforge.backend.runner import KernelFault
 from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
+from specforge.check.team import Team
 from specforge.diagnostics import SpecForgeError
 from specforge.judge.verdict import Value
 from specforge.measure.case import MeasureTask
 from specforge.measure.cell import Cell
 from specforge.measure.compare import compare
-from specforge.measure.peer import PeerCell, PeerMeasurement, PeerTask, measure_peer
+from specforge.measure.peer import PeerCell, PeerMeasurement, PeerTask, make_peer, measure_peer
 from specforge.spec.load import Benchmark
 from specforge.spec.metrics import METRICS
 from specforge.spec.peers import DeclaredPeer, declared_peers
 from specforge.spec.target import value_key
 from specforge.verify.crash import describe_crash
 
+if TYPE_CHECKING:
+    from specforge.check.jobs import Job
+
+GUEST_MODULES = ("specforge.measure.peer", "specforge.backend.cuda", "torch", "triton")
+"""What a process for peers imports ahead of its turn: none of these uses the card when it is imported."""
+MAKERS = 4
+"""Processes at most that make peers at one time: each has the case's tensors on the card."""
 SECONDS = 300.0
 """The longest that one peer may take in one process, compiling it included."""
 
@@ -40,10 +51,29 @@ def measure_round(worker: Worker, task: MeasureTask, peers: Sequence[DeclaredPee
     return {peer.name: _measure(worker, task, peer) for peer in peers}
 
 
+@contextmanager
+def making_ahead(jobs: Sequence[Job], runner: str, width: int) -> Iterator[None]:
+    """Have these jobs' peers made while the block runs, in `width` processes: what they compile is on disk then.
+
+    One after another that takes longer than timing them. Nothing is made where there is no processor to spare for it.
+    """
+
+    def make(job: Job, peer: DeclaredPeer, worker: Worker) -> None:
+        try:
+            worker.call(make_peer, _task(job.task, peer), timeout=SECONDS)
+        except (KernelFault, WorkerTimeout, WorkerCrashed, TaskFailed, SpecForgeError, OSError):
+            worker.restart()  # the process that measures it meets the same, and says so
+
+    with Team(runner, width, GUEST_MODULES) as team:
+        for job in jobs if width else ():
+            for peer in job.peers:
+                team.submit(partial(make, job, peer))
+        yield
+
+
 def _measure(worker: Worker, task: MeasureTask, peer: DeclaredPeer) -> PeerMeasurement:
     try:
-        sha256 = hashlib.sha256(peer.position.file.read_bytes()).hexdigest()
-        return worker.call(measure_peer, PeerTask(task, peer, sha256), timeout=SECONDS)
+        return worker.call(measure_peer, _task(task, peer), timeout=SECONDS)
     except KernelFault as fault:
         return absent_peer(peer, f"it ended with a fault: {fault}")
     except WorkerTimeout as late:
@@ -54,6 +84,10 @@ def _measure(worker: Worker, task: MeasureTask, peer: DeclaredPeer) -> PeerMeasu
         return absent_peer(peer, failed.summary)
     except SpecForgeError as error:
         return absent_peer(peer, "; ".join(item.message for item in error.diagnostics))
+
+
+def _task(task: MeasureTask, peer: DeclaredPeer) -> PeerTask:
+    return PeerTask(task, peer, hashlib.sha256(peer.position.file.read_bytes()).hexdigest())
 
 
 def gather_rounds(rounds: Iterable[Mapping[str, PeerMeasurement]]) -> dict[str, PeerCell]:

@@ -7,17 +7,21 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from specforge.backend.worker import TaskFailed, Worker
 from specforge.check import held_out
 from specforge.check.backends import Choice, live_architecture
-from specforge.check.checker import Bench, examine
+from specforge.check.checker import Bench, Benches, examine
 from specforge.check.context import Context
+from specforge.check.crew import Crew
 from specforge.check.options import Options
 from specforge.check.plans import executed_plans
 from specforge.check.prepare import build_hosts, build_variants, render_all
 from specforge.check.profile import Profile
+from specforge.check.search import Search
 from specforge.check.variants import Variant, variant_of
 from specforge.diagnostics import fail
 from specforge.expressions import Scalar
@@ -33,6 +37,8 @@ from specforge.verify.failures import load_failures, update_failures
 from specforge.verify.fuzz import FuzzReport, fuzz, isolate_hypothesis
 from specforge.verify.row import parse_row
 
+W = TypeVar("W", Worker, Crew)
+
 EMULATED_STEPS = 2e8
 """The most thread-steps of one emulated example, about a second; few examples come near it (`verify/draw.py`)."""
 CARD_STEPS = 5e9
@@ -41,6 +47,8 @@ STAND_INS = 10
 """Examples of a case's own binary that stand for the case where it is too large to be emulated itself."""
 CARD_WORKERS = 24
 """Processes side by side on one card: the reference on the CPU is what takes the time."""
+HYPOTHESIS = "hypothesis"
+"""Folder of the state for Hypothesis's own files."""
 OWN_STEPS = EMULATED_STEPS / 64
 """Emulated steps up to which the spec's own cases, too, are run again under another schedule and with fresh values."""
 
@@ -85,7 +93,7 @@ class _Job:
 def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) -> Verification:
     """Fuzz every kernel of these cases on the chosen backend, several at a time; then run the cases themselves."""
     settings, progress, options = context.settings, context.progress, context.options
-    isolate_hypothesis(settings.state / "hypothesis")
+    isolate_hypothesis(settings.state / HYPOTHESIS)
     device = (choice.device or spec.device).names
     plans = executed_plans(spec, cases, choice)
     users: dict[str, list[Case]] = {}
@@ -151,6 +159,16 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
     return _Bench(spec, choice, context, device, total).run(jobs, executed)
 
 
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """Where there are more processors than kernels: threads, and as many places as processors that are free."""
+
+    pool: ThreadPoolExecutor
+    places: threading.Semaphore
+    apart: bool
+    """Several kernels are searched, each in a process of its own: threads would wait for one interpreter."""
+
+
 class _Bench:
     """Runs jobs side by side, each in a worker of its own."""
 
@@ -163,7 +181,8 @@ class _Bench:
         self._total = total
         self._done: dict[str, int] = {}
         self._turn = threading.Lock()
-        self._workers: list[Worker] = []
+        self._workers: list[Worker | Crew] = []
+        self._ended = False
 
     def run(self, jobs: Sequence[_Job], executed: dict[Variant, Binary]) -> Verification:
         """Every job's report; Ctrl-C ends the workers first, so that nothing is waited for."""
@@ -172,9 +191,11 @@ class _Bench:
         width = self._context.settings.jobs
         if self._choice.card is not None:
             width = min(width, CARD_WORKERS)
-        with ThreadPoolExecutor(width) as pool:
-            # Where every kernel has a processor and some are left, the checker is checked beside the search it is for.
-            beside = pool if width > len(jobs) else None
+        # Where every kernel has a processor and some are left, the checker is checked beside the search it is for.
+        # A thread of either kind mostly waits for its processes.
+        spare = width - len(jobs)
+        with ThreadPoolExecutor(width if spare <= 0 else max(1, 2 * len(jobs))) as pool:
+            beside = _Beside(pool, threading.Semaphore(spare), len(jobs) > 1) if spare > 0 else None
             futures = {job.kernel.identity: pool.submit(self._job, job, found, beyond, beside) for job in jobs}
             try:
                 for name, future in futures.items():
@@ -184,29 +205,30 @@ class _Bench:
                         found.trouble[name] = failed.summary
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                self._ended = True
                 for worker in self._workers:
                     worker.close()
                 raise
         ordered = {name: found.reports[name] for name in futures if name in found.reports}
         return replace(found, reports=ordered, beyond=frozenset(beyond))
 
-    def _job(self, job: _Job, found: Verification, beyond: set[str], beside: ThreadPoolExecutor | None) -> None:
+    def _job(self, job: _Job, found: Verification, beyond: set[str], beside: _Beside | None) -> None:
         options = self._context.options
         last = time.monotonic() + job.profile.seconds
         held = options.held_out_seed if job.example is None else None
         deadline = last if held is None else last - held_out.SHARE * job.profile.seconds
-        with Worker(self._choice.runner) as worker:
-            self._workers.append(worker)
+        with self._enlist(Worker(self._choice.runner)) as worker:
             # On a card that measures, each case is verified there, around its timing.
             measured = self._choice.card is not None and options.reaches("measure")
             report = job.report
             if report is None:
                 examined: Future[None] | None = None
                 if job.example is None and beside is not None:
-                    examined = beside.submit(self._examine_apart, job)
+                    examined = beside.pool.submit(self._examine_apart, job, beside.places)
                 elif job.example is None:  # where the deadline comes first, no time is left for examples either
-                    self._examine(job, worker, deadline)
-                report = self._fuzz(job, worker, deadline, stand_ins=job.example is None and not measured)
+                    self._examine(job, Bench(worker, self._device, options.seed, deadline))
+                search = self._search(job, deadline, stand_ins=job.example is None and not measured)
+                report = self._fuzz(job, search, worker, beside)
                 if examined is not None:
                     examined.result()
                 self._context.shared.keep_search(job.kernel, self._choice, report, self._spec)
@@ -217,40 +239,58 @@ class _Bench:
             if held is not None and report.failure is None and own_right:
                 found.reports[job.kernel.identity] = self._hold_out(job, worker, report, held, last)
 
-    def _examine(self, job: _Job, worker: Worker, deadline: float) -> bool:
-        """Raise what is wrong with the kernel's tolerances; False where the deadline came before all was tried."""
-        choices, seed = [choice for choice, _ in job.binaries], self._context.options.seed
-        return examine(job.kernel, job.searched, choices, Bench(worker, self._device, seed, deadline))
+    def _enlist(self, worker: W) -> W:
+        """Note whom Ctrl-C ends; who comes after it is ended at once."""
+        self._workers.append(worker)
+        if self._ended:
+            worker.close()
+        return worker
 
-    def _examine_apart(self, job: _Job) -> None:
-        """The same beside the search, with as much time; raises TaskFailed where it was too little."""
-        with Worker(self._choice.runner) as worker:
-            self._workers.append(worker)
-            if not self._examine(job, worker, time.monotonic() + job.profile.seconds):
-                said = f"its tolerances could not be tried within {job.profile.seconds:g} s"
+    def _examine(self, job: _Job, benches: Benches) -> bool:
+        """Raise what is wrong with the kernel's tolerances; False where the deadline came before all was tried."""
+        return examine(job.kernel, job.searched, [choice for choice, _ in job.binaries], benches)
+
+    def _examine_apart(self, job: _Job, places: threading.Semaphore) -> None:
+        """The same beside the search, each case with as much time; raises TaskFailed where it was too little."""
+        seconds = job.profile.seconds
+        with self._enlist(Crew(places, self._device, self._context.options.seed, seconds)) as crew:
+            if not self._examine(job, crew):
+                said = f"its tolerances could not be tried within {seconds:g} s"
                 raise TaskFailed(said, said)
 
-    def _fuzz(self, job: _Job, worker: Worker, deadline: float, *, stand_ins: bool) -> FuzzReport:
-        kernel, state = job.kernel, self._context.settings.state
-        large = [variant_of(kernel, case.parameters, case.tunables) for case in job.searched if case.steps > self._cap]
-        report = fuzz(
-            kernel,
-            job.binaries,
-            worker,
+    def _search(self, job: _Job, deadline: float, *, stand_ins: bool) -> Search:
+        large = [
+            variant_of(job.kernel, case.parameters, case.tunables) for case in job.searched if case.steps > self._cap
+        ]
+        return Search(
+            kernel=job.kernel,
+            variants=job.binaries,
+            replayed=job.replayed,
             examples=1 if job.example is not None else job.profile.examples,
             seed=self._context.options.seed,
-            budget=deadline - time.monotonic(),
+            deadline=deadline,
             cap=self._cap,
-            known_failures=job.known if job.example is None else [job.example],
+            known=job.known if job.example is None else (job.example,),
             committed=job.committed,
-            replayed=job.replayed,
             shrink_seconds=job.profile.shrink_seconds,
-            progress=lambda count: self._note(kernel.identity, count),
             device=self._device,
             backend=self._choice.name,
-            singled=[dict(variant.bindings) for variant in dict.fromkeys(large)] if stand_ins else [],
+            singled=tuple(dict(variant.bindings) for variant in dict.fromkeys(large)) if stand_ins else (),
             enough=STAND_INS,
         )
+
+    def _fuzz(self, job: _Job, search: Search, worker: Worker, beside: _Beside | None) -> FuzzReport:
+        kernel, state = job.kernel, self._context.settings.state
+        note = partial(self._note, kernel.identity)
+        try:
+            if beside is not None and beside.apart:
+                with self._enlist(Worker("emulator")) as process:
+                    report = search.run_apart(process, self._choice.runner, state / HYPOTHESIS, note)
+            else:
+                report = search.run(worker, note)
+        finally:
+            if beside is not None:
+                beside.places.release()  # its processor is free for what is still to be tried
         failed = [report.failure.example] if report.failure is not None else []
         failed = [example for example in failed if example not in job.committed]
         if failed or report.repaired:

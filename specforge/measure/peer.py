@@ -100,6 +100,24 @@ class PeerCell:
         return estimate(rounds) if rounds and self.absent is None else None
 
 
+def make_peer(runner: Runner, task: PeerTask) -> None:
+    """Have a peer make its work for one rotation, which compiles what it needs; a task for a worker on a card.
+
+    Its library keeps that on disk for the processes that measure it. Raises whatever keeps it from being made.
+    """
+    if not isinstance(runner, CudaRunner):
+        raise TypeError(f"{runner.name} makes no peers")
+    plan, example = task.case.plan, task.case.example
+    peer = load_peer(task.peer.position.file, task.peer.name, task.sha256)
+    case = runner.for_peer(runner.prepare(plan, task.case.binary, offset=example.offset))
+    try:
+        case.upload(draw_inputs(plan, example))
+        case.poison()
+        case.make(peer, plan.parameters, 1)
+    finally:
+        case.release()
+
+
 def measure_peer(runner: Runner, task: PeerTask) -> PeerMeasurement:
     """Verify a peer on a card, time it, verify what timed runs of every mode left; a task for a worker.
 

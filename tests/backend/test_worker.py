@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +41,22 @@ def raise_value_error(_: Runner, text: str) -> None:
 
 def call_exit(_: Runner, status: int) -> None:
     sys.exit(status)
+
+
+def count(_: Runner, last: int, note: Callable[[int], None]) -> str:
+    for number in range(last):
+        note(number)
+    return "done"
+
+
+def note_and_end(_: Runner, status: int, note: Callable[[int], None]) -> None:
+    note(status)
+    os._exit(status)
+
+
+def ask_another(_: Runner, text: str) -> None:
+    with Worker("emulator") as inner:
+        inner.call(raise_value_error, text, timeout=10)
 
 
 def raise_fault(_: Runner, poisoned: bool) -> None:
@@ -156,6 +172,49 @@ def test_an_exception_brings_its_traceback_and_leaves_the_process(worker: Worker
     with pytest.raises(TaskFailed, match=r"return_lambda|pickle"):
         worker.call(return_lambda, None, timeout=10)
     assert worker.call(echo, 0, timeout=10)[1] == pid
+
+
+def test_notes_come_in_order_and_before_the_result(worker: Worker) -> None:
+    noted: list[int | str] = []
+    noted.append(worker.follow(count, 1000, noted.append, timeout=20))
+    assert noted == [*range(1000), "done"]
+    assert worker.call(echo, 1, timeout=10)[2] == 1, "no note is left for the next task"
+
+
+def test_notes_do_not_prolong_a_task(worker: Worker) -> None:
+    worker.call(echo, 0, timeout=10)
+    start = time.monotonic()
+    with pytest.raises(WorkerTimeout, match=r"0\.3 s"):
+        worker.follow(count, 1000, lambda _: time.sleep(0.01), timeout=0.3)  # there is always one to read
+    assert time.monotonic() - start < 2
+
+
+def test_a_process_that_ends_after_a_note_crashed(worker: Worker) -> None:
+    noted: list[int] = []
+    with pytest.raises(WorkerCrashed, match="exit status 3"):
+        worker.follow(note_and_end, 3, noted.append, timeout=10)
+    assert noted == [3]
+
+
+def test_what_hears_a_note_may_fail_for_itself(worker: Worker) -> None:
+    """A closed pipe of the parent's own, as progress may meet, is no crash of the process, which is ended."""
+    pid = worker.call(echo, 0, timeout=10)[1]
+
+    def closed(_: int) -> None:
+        raise BrokenPipeError("nobody reads")
+
+    with pytest.raises(BrokenPipeError, match="nobody reads"):
+        worker.follow(count, 3, closed, timeout=10)
+    assert gone(pid)
+    assert worker.call(echo, 1, timeout=10)[2] == 1
+
+
+def test_what_failed_in_a_tasks_own_worker_is_told_as_it_was(worker: Worker) -> None:
+    with pytest.raises(TaskFailed) as caught:
+        worker.call(ask_another, "no such thing", timeout=20)
+    assert caught.value.summary == "ValueError: no such thing"
+    assert "in raise_value_error" in caught.value.trace
+    assert "in ask_another" not in caught.value.trace
 
 
 @pytest.mark.parametrize("poisoned", [False, True])

@@ -117,6 +117,27 @@ def test_a_tolerance_below_the_outputs_own_rounding_is_named(check: Callable) ->
     assert "rejects the rounded reference itself" in ended.errors
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "(2 ** 20)",
+        "(8 + 4 * sqrt(columns) + 2 ** 20 * (4 - sizeof(dtype)))",
+        "(8 + 4 * sqrt(columns) + 2 ** 40 * (columns // 65536))",
+    ],
+    ids=["least", "variant", "size"],
+)
+def test_cases_side_by_side_find_the_same(
+    formula: str, check: Callable, specforge: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(ended) -> str:
+        assert ended.status == 2
+        return ended.errors[ended.errors.index("kernels/demo/sums/kernel.yaml:18:6: error SF509") :]
+
+    alone = found(check(formula))
+    monkeypatch.setenv("SPECFORGE_JOBS", "6")
+    assert found(specforge("check", "specs/sums.yaml", "--until", "verify", "--examples", "20")) == alone
+
+
 def test_explain_shows_the_formula_in_numbers(check: Callable, specforge: Callable) -> None:
     assert check("(8 + 4 * sqrt(columns))").status == 0
     for words in (("specs/sums.yaml", "sums[columns=256]"), ("demo/sums", "{rows: 3, columns: 256, dtype: f32}")):
