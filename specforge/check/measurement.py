@@ -114,7 +114,7 @@ class _Course:
             unmade = [job for job in due if job.peers and (job.case, 0) not in journal.peers]
             if large or unmade:
                 progress.stage("working out large cases' references, making peers")
-            with making_ahead(unmade, self._choice.runner, min(MAKERS, width // 4)):
+            with making_ahead(unmade, self._choice.runner, min(MAKERS, width // 2)):
                 answer_ahead(large, width, progress.advance)
             progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in jobs))
             for number, (host, guest) in enumerate(hosts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 
 GUEST_MODULES = ("specforge.measure.peer", "specforge.backend.cuda", "torch", "triton")
 """What a process for peers imports ahead of its turn: none of these uses the card when it is imported."""
-MAKERS = 4
-"""Processes at most that make peers at one time: each has the case's tensors on the card."""
+COMPILES = "triton"
+"""The package whose peers compile when they are first run."""
+MAKERS = 8
+"""Processes at most that make peers at one time: each has its case's tensors on the card."""
 SECONDS = 300.0
 """The longest that one peer may take in one process, compiling it included."""
 
@@ -53,7 +56,7 @@ def measure_round(worker: Worker, task: MeasureTask, peers: Sequence[DeclaredPee
 
 @contextmanager
 def making_ahead(jobs: Sequence[Job], runner: str, width: int) -> Iterator[None]:
-    """Have these jobs' peers made while the block runs, in `width` processes: what they compile is on disk then.
+    """Have these jobs' peers that compile made while the block runs, `width` at a time: it is on disk then.
 
     One after another that takes longer than timing them. Nothing is made where there is no processor to spare for it.
     """
@@ -65,10 +68,22 @@ def making_ahead(jobs: Sequence[Job], runner: str, width: int) -> Iterator[None]
             worker.restart()  # the process that measures it meets the same, and says so
 
     with Team(runner, width, GUEST_MODULES) as team:
-        for job in jobs if width else ():
-            for peer in job.peers:
-                team.submit(partial(make, job, peer))
+        for job, peer in _kinds_first(jobs) if width else ():
+            team.submit(partial(make, job, peer))
         yield
+
+
+def _kinds_first(jobs: Sequence[Job]) -> list[tuple[Job, DeclaredPeer]]:
+    """The peers that compile, the first case of each before any second: that one finds most of its work done."""
+    counted: Counter[tuple[str, str]] = Counter()
+    found = []
+    for job in jobs:
+        for peer in job.peers:
+            if COMPILES in peer.packages:
+                kind = (job.task.plan.kernel, peer.name)
+                found.append((counted[kind], job, peer))
+                counted[kind] += 1
+    return [(job, peer) for _, job, peer in sorted(found, key=lambda one: one[0])]
 
 
 def _measure(worker: Worker, task: MeasureTask, peer: DeclaredPeer) -> PeerMeasurement:
