@@ -41,7 +41,7 @@ import emulator_tasks  # noqa: E402 - found through the path above
 
 from specforge.backend.emulator.compile import compile_host, find_host_compiler  # noqa: E402
 from specforge.backend.worker import Worker  # noqa: E402
-from specforge.check.verification import EMULATED_STEPS  # noqa: E402
+from specforge.check.fuzzing import EMULATED_STEPS  # noqa: E402
 from specforge.kernel.nvrtc import load_toolchain  # noqa: E402
 from specforge.kernel.render import render  # noqa: E402
 from specforge.record.history import git_state  # noqa: E402

@@ -9,12 +9,12 @@ from datetime import date
 from functools import reduce
 
 from specforge.check.backends import Choice
+from specforge.check.fuzzing import STAND_INS, Verification
 from specforge.check.measurement import Measured, Outcome
 from specforge.check.metrics import floors_of, measured_values
 from specforge.check.options import Options
 from specforge.check.peers import speedups
 from specforge.check.variants import Variant, variant_of
-from specforge.check.verification import STAND_INS, Verification
 from specforge.judge.verdict import Evidence, Value
 from specforge.kernel.build import Binary
 from specforge.kernel.occupancy import occupancy

@@ -1,93 +1,32 @@
-"""Verify the selected kernels: fuzz each over its declared domains, then run the spec's own cases where they fit."""
+"""Verify the selected kernels: what there is to fuzz, rendered and compiled for the backend that runs it."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from specforge.backend.worker import TaskFailed, Worker
-from specforge.check import held_out
 from specforge.check.backends import Choice, live_architecture
-from specforge.check.checker import Bench, Benches, examine
 from specforge.check.context import Context
-from specforge.check.crew import Crew
+from specforge.check.fuzzing import CARD_WORKERS, HYPOTHESIS, Due, Fuzzing, Verification
 from specforge.check.options import Options
 from specforge.check.plans import executed_plans
 from specforge.check.prepare import build_hosts, build_variants, render_all
-from specforge.check.profile import Profile
-from specforge.check.search import Search
 from specforge.check.variants import Variant, variant_of
-from specforge.diagnostics import fail
+from specforge.diagnostics import SpecForgeError, fail
 from specforge.expressions import Scalar
 from specforge.kernel.build import Binary
+from specforge.kernel.render import Rendered
 from specforge.spec.geometry import Plan, plan, resolve_tunables
 from specforge.spec.interface import Kernel
 from specforge.spec.load import Spec
 from specforge.spec.sweep import Case
 from specforge.verify.committed import committed_examples
 from specforge.verify.covering import cover
-from specforge.verify.example import FRESH, SEEDS, Example, bindings, plan_example
-from specforge.verify.failures import load_failures, update_failures
-from specforge.verify.fuzz import FuzzReport, fuzz, isolate_hypothesis
+from specforge.verify.example import Example, bindings, plan_example
+from specforge.verify.failures import load_failures
+from specforge.verify.fuzz import FuzzReport, isolate_hypothesis
 from specforge.verify.row import parse_row
-
-W = TypeVar("W", Worker, Crew)
-
-EMULATED_STEPS = 2e8
-"""The most thread-steps of one emulated example, about a second; few examples come near it (`verify/draw.py`)."""
-CARD_STEPS = 5e9
-"""The same on a card, where the float64 reference on the CPU sets the limit."""
-STAND_INS = 10
-"""Examples of a case's own binary that stand for the case where it is too large to be emulated itself."""
-CARD_WORKERS = 24
-"""Processes side by side on one card: the reference on the CPU is what takes the time."""
-HYPOTHESIS = "hypothesis"
-"""Folder of the state for Hypothesis's own files."""
-OWN_STEPS = EMULATED_STEPS / 64
-"""Emulated steps up to which the spec's own cases, too, are run again under another schedule and with fresh values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What was found out about results."""
-
-    reports: dict[str, FuzzReport] = field(default_factory=dict)
-    """By kernel."""
-    own: dict[str, FuzzReport] = field(default_factory=dict)
-    """By case id: the spec's own cases, each run as it stands."""
-    beyond: frozenset[str] = frozenset()
-    """Cases too large to run here; fuzzing stands for them."""
-    trouble: dict[str, str] = field(default_factory=dict)
-    """By kernel: what on this machine kept it from being run."""
-    executed: dict[Variant, Binary] = field(default_factory=dict)
-    """On a card: what ran."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One kernel with the cases that use it, the binaries to fuzz, and the example where only one was asked for."""
-
-    kernel: Kernel
-    cases: tuple[tuple[str, Plan], ...]
-    """Their ids and plans."""
-    binaries: tuple[tuple[dict[str, Scalar], str], ...]
-    replayed: tuple[tuple[dict[str, Scalar], str], ...]
-    """Binaries of examples that are replayed, where the search has no use for them."""
-    example: Example | None
-    profile: Profile
-    known: tuple[Example, ...]
-    """Failures of before."""
-    committed: tuple[Example, ...]
-    searched: tuple[Plan, ...]
-    """Plans of all cases that the search is for: its own, and those of specs that will share it."""
-    report: FuzzReport | None
-    """What an earlier spec of this run found, so that only the cases are left."""
 
 
 def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) -> Verification:
@@ -101,53 +40,50 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
         if case.kernel is not None:
             users.setdefault(case.kernel.identity, []).append(case)
     kernels = {identity: here[0].kernel for identity, here in users.items() if here[0].kernel is not None}
-    example = chosen_example(options, kernels)
-    committed = {name: committed_examples(kernel) if example is None else () for name, kernel in kernels.items()}
-    known = {name: load_failures(kernel, settings.state) for name, kernel in kernels.items()}
-    shared = context.shared
-    reports: dict[str, FuzzReport | None] = {}
-    wanted: dict[str, dict[Variant, Plan]] = {}
-    every: dict[str, dict[Variant, Plan]] = {}
-    searched: dict[str, list[Plan]] = {}
-    for name, kernel in kernels.items():
-        searched[name] = [plans[case.id] for case in users[name]]
-        if example is not None:
-            wanted[name] = every[name] = _of_examples(kernel, [example], device)
-            continue
-        own = {variant_of(kernel, case.parameters, case.tunables): case for case in reversed(searched[name])}
-        reports[name] = shared.search(kernel, choice, frozenset(own))
-        if reports[name] is not None:
-            wanted[name] = every[name] = own
-            continue
-        searched[name] += shared.others(kernel, spec, choice, options)
-        wanted[name] = _wanted(kernel, searched[name], device, options.seed)
-        every[name] = wanted[name] | _of_examples(kernel, [*committed[name], *known[name]], device)
+    example, shared = chosen_example(options, kernels), context.shared
+    if example is not None:
+        (kernel,) = kernels.values()
+        runs = _of_examples(kernel, [example], device)
+        chosen = [_Chosen(kernel, runs, runs, tuple(plans[case.id] for case in users[kernel.identity]))]
+    else:
+        chosen = [
+            _choose(kernel, [plans[case.id] for case in users[name]], spec, choice, context)
+            for name, kernel in kernels.items()
+        ]
     progress.stage("rendering for verification")
-    rendered = render_all({variant: shape for group in every.values() for variant, shape in group.items()})
+    rendered = _render(chosen)
     progress.stage(f"compiling {len(rendered)} variants for {choice.name}", len(rendered))
     executed: dict[Variant, Binary] = {}
     paths: dict[Variant, Path]
+    ahead: list[_Chosen] = []
     if choice.card is None:
         paths = build_hosts(rendered, settings, progress.advance, sanitize=options.sanitize)
     else:
-        executed = build_variants(rendered, live_architecture(choice, spec), settings, progress.advance)
-        paths = {variant: binary.cubin for variant, binary in executed.items()}
+        architecture = live_architecture(choice, spec)
+        executed = build_variants(rendered, architecture, settings, progress.advance)
+        others = shared.ahead(spec, choice, options, kernels)
+        theirs: dict[Variant, Binary] = {}
+        if len(kernels) + len(others) <= min(settings.jobs, CARD_WORKERS):
+            try:
+                ahead = [_choose(kernel, [], spec, choice, context) for kernel in others.values()]
+                theirs = build_variants(_render(ahead), architecture, settings, progress.advance)
+            except SpecForgeError:  # it ends the spec whose kernel it is, when its turn comes
+                ahead = []
+        paths = {variant: binary.cubin for variant, binary in (executed | theirs).items()}
     jobs = [
-        _Job(
-            kernel,
-            tuple((case.id, plans[case.id]) for case in users[name]),
-            tuple((dict(variant.bindings), str(paths[variant])) for variant in wanted[name]),
-            tuple(
-                (dict(variant.bindings), str(paths[variant])) for variant in every[name] if variant not in wanted[name]
-            ),
+        Due(
+            one.kernel,
+            tuple((case.id, plans[case.id]) for case in users.get(one.kernel.identity, ())),
+            tuple((dict(variant.bindings), str(paths[variant])) for variant in one.wanted),
+            tuple((dict(variant.bindings), str(paths[variant])) for variant in one.every if variant not in one.wanted),
             example,
-            options.profile_of(kernel),
-            known[name],
-            committed[name],
-            tuple(searched[name]),
-            reports.get(name),
+            options.profile_of(one.kernel),
+            one.known,
+            one.committed,
+            one.searched,
+            one.report,
         )
-        for name, kernel in kernels.items()
+        for one in (*chosen, *ahead)
     ]
     rounds = 1 if options.held_out_seed is None or example is not None else 2
     fresh = [job for job in jobs if job.report is None]
@@ -156,208 +92,42 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
         progress.stage(f"fuzzing {', '.join(job.kernel.identity for job in fresh)}", total)
     else:
         progress.stage("running the spec's own cases", 0)
-    return _Bench(spec, choice, context, device, total).run(jobs, executed)
+    return Fuzzing(spec, choice, context, device, total).run(jobs, executed)
 
 
 @dataclass(frozen=True, slots=True)
-class _Beside:
-    """Where there are more processors than kernels: threads, and as many places as processors that are free."""
+class _Chosen:
+    """What there is to run of one kernel."""
 
-    pool: ThreadPoolExecutor
-    places: threading.Semaphore
-    apart: bool
-    """Several kernels are searched, each in a process of its own: threads would wait for one interpreter."""
+    kernel: Kernel
+    wanted: dict[Variant, Plan]
+    """To search, each with some plan."""
+    every: dict[Variant, Plan]
+    """Those and what replayed examples need."""
+    searched: tuple[Plan, ...]
+    """Plans of all cases that the search is for."""
+    known: tuple[Example, ...] = ()
+    committed: tuple[Example, ...] = ()
+    report: FuzzReport | None = None
+    """What an earlier spec of this run found."""
 
 
-class _Bench:
-    """Runs jobs side by side, each in a worker of its own."""
+def _choose(kernel: Kernel, cases: Sequence[Plan], spec: Spec, choice: Choice, context: Context) -> _Chosen:
+    """What to run of a kernel for these cases of the spec and for those of the specs that share the search."""
+    device, options = (choice.device or spec.device).names, context.options
+    known, committed = load_failures(kernel, context.settings.state), committed_examples(kernel)
+    own = {variant_of(kernel, case.parameters, case.tunables): case for case in reversed(cases)}
+    report = context.shared.search(kernel, choice, frozenset(own))
+    if report is not None:
+        return _Chosen(kernel, own, own, tuple(cases), known, committed, report)
+    searched = [*cases, *context.shared.others(kernel, spec, choice, options)]
+    wanted = _wanted(kernel, searched, device, options.seed)
+    every = wanted | _of_examples(kernel, [*committed, *known], device)
+    return _Chosen(kernel, wanted, every, tuple(searched), known, committed)
 
-    def __init__(self, spec: Spec, choice: Choice, context: Context, device: Mapping[str, Scalar], total: int) -> None:
-        self._spec = spec
-        self._choice = choice
-        self._context = context
-        self._device = device
-        self._cap = EMULATED_STEPS if choice.card is None else CARD_STEPS
-        self._total = total
-        self._done: dict[str, int] = {}
-        self._turn = threading.Lock()
-        self._workers: list[Worker | Crew] = []
-        self._ended = False
 
-    def run(self, jobs: Sequence[_Job], executed: dict[Variant, Binary]) -> Verification:
-        """Every job's report; Ctrl-C ends the workers first, so that nothing is waited for."""
-        found = Verification(executed=executed)
-        beyond: set[str] = set()
-        width = self._context.settings.jobs
-        if self._choice.card is not None:
-            width = min(width, CARD_WORKERS)
-        # Where every kernel has a processor and some are left, the checker is checked beside the search it is for.
-        # A thread of either kind mostly waits for its processes.
-        spare = width - len(jobs)
-        with ThreadPoolExecutor(width if spare <= 0 else max(1, 2 * len(jobs))) as pool:
-            beside = _Beside(pool, threading.Semaphore(spare), len(jobs) > 1) if spare > 0 else None
-            futures = {job.kernel.identity: pool.submit(self._job, job, found, beyond, beside) for job in jobs}
-            try:
-                for name, future in futures.items():
-                    try:
-                        future.result()
-                    except TaskFailed as failed:
-                        found.trouble[name] = failed.summary
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                self._ended = True
-                for worker in self._workers:
-                    worker.close()
-                raise
-        ordered = {name: found.reports[name] for name in futures if name in found.reports}
-        return replace(found, reports=ordered, beyond=frozenset(beyond))
-
-    def _job(self, job: _Job, found: Verification, beyond: set[str], beside: _Beside | None) -> None:
-        options = self._context.options
-        last = time.monotonic() + job.profile.seconds
-        held = options.held_out_seed if job.example is None else None
-        deadline = last if held is None else last - held_out.SHARE * job.profile.seconds
-        with self._enlist(Worker(self._choice.runner)) as worker:
-            # On a card that measures, each case is verified there, around its timing.
-            measured = self._choice.card is not None and options.reaches("measure")
-            report = job.report
-            if report is None:
-                examined: Future[None] | None = None
-                if job.example is None and beside is not None:
-                    examined = beside.pool.submit(self._examine_apart, job, beside.places)
-                elif job.example is None:  # where the deadline comes first, no time is left for examples either
-                    self._examine(job, Bench(worker, self._device, options.seed, deadline))
-                search = self._search(job, deadline, stand_ins=job.example is None and not measured)
-                report = self._fuzz(job, search, worker, beside)
-                if examined is not None:
-                    examined.result()
-                self._context.shared.keep_search(job.kernel, self._choice, report, self._spec)
-            found.reports[job.kernel.identity] = report
-            if report.failure is None and job.example is None and not measured:
-                self._own_cases(job, worker, found, beyond, deadline)
-            own_right = all(found.own[case].failure is None for case, _ in job.cases if case in found.own)
-            if held is not None and report.failure is None and own_right:
-                found.reports[job.kernel.identity] = self._hold_out(job, worker, report, held, last)
-
-    def _enlist(self, worker: W) -> W:
-        """Note whom Ctrl-C ends; who comes after it is ended at once."""
-        self._workers.append(worker)
-        if self._ended:
-            worker.close()
-        return worker
-
-    def _examine(self, job: _Job, benches: Benches) -> bool:
-        """Raise what is wrong with the kernel's tolerances; False where the deadline came before all was tried."""
-        return examine(job.kernel, job.searched, [choice for choice, _ in job.binaries], benches)
-
-    def _examine_apart(self, job: _Job, places: threading.Semaphore) -> None:
-        """The same beside the search, each case with as much time; raises TaskFailed where it was too little."""
-        seconds = job.profile.seconds
-        with self._enlist(Crew(places, self._device, self._context.options.seed, seconds)) as crew:
-            if not self._examine(job, crew):
-                said = f"its tolerances could not be tried within {seconds:g} s"
-                raise TaskFailed(said, said)
-
-    def _search(self, job: _Job, deadline: float, *, stand_ins: bool) -> Search:
-        large = [
-            variant_of(job.kernel, case.parameters, case.tunables) for case in job.searched if case.steps > self._cap
-        ]
-        return Search(
-            kernel=job.kernel,
-            variants=job.binaries,
-            replayed=job.replayed,
-            examples=1 if job.example is not None else job.profile.examples,
-            seed=self._context.options.seed,
-            deadline=deadline,
-            cap=self._cap,
-            known=job.known if job.example is None else (job.example,),
-            committed=job.committed,
-            shrink_seconds=job.profile.shrink_seconds,
-            device=self._device,
-            backend=self._choice.name,
-            singled=tuple(dict(variant.bindings) for variant in dict.fromkeys(large)) if stand_ins else (),
-            enough=STAND_INS,
-        )
-
-    def _fuzz(self, job: _Job, search: Search, worker: Worker, beside: _Beside | None) -> FuzzReport:
-        kernel, state = job.kernel, self._context.settings.state
-        note = partial(self._note, kernel.identity)
-        try:
-            if beside is not None and beside.apart:
-                with self._enlist(Worker("emulator")) as process:
-                    report = search.run_apart(process, self._choice.runner, state / HYPOTHESIS, note)
-            else:
-                report = search.run(worker, note)
-        finally:
-            if beside is not None:
-                beside.places.release()  # its processor is free for what is still to be tried
-        failed = [report.failure.example] if report.failure is not None else []
-        failed = [example for example in failed if example not in job.committed]
-        if failed or report.repaired:
-            update_failures(kernel, state, failed=failed, repaired=report.repaired)
-        return report
-
-    def _hold_out(self, job: _Job, worker: Worker, passed: FuzzReport, seed: str, deadline: float) -> FuzzReport:
-        """The report with what as many examples showed that the secret drew; a failure among them is its own."""
-        kernel = job.kernel
-        report = fuzz(
-            kernel,
-            job.binaries,
-            worker,
-            examples=job.profile.examples,
-            seed=held_out.search_seed(seed, kernel.identity),
-            budget=deadline - time.monotonic(),
-            cap=self._cap,
-            shrink_seconds=job.profile.shrink_seconds,
-            progress=lambda count: self._note(kernel.identity, passed.examples + count),
-            device=self._device,
-            backend=self._choice.name,
-            excluded=held_out.known_to(job.committed, passed.inputs),
-        )
-        failure = report.failure
-        if failure is not None:
-            update_failures(kernel, self._context.settings.state, failed=[failure.example])
-            said = f"on held-out inputs: {failure.result.failure}"
-            failure = replace(failure, result=replace(failure.result, failure=said))
-        return replace(passed, held_out=report, failure=failure)
-
-    def _note(self, kernel: str, count: int) -> None:
-        with self._turn:
-            self._done[kernel] = count
-            self._context.progress.advance(min(sum(self._done.values()), self._total), self._total)
-
-    def _own_cases(self, job: _Job, worker: Worker, found: Verification, beyond: set[str], deadline: float) -> None:
-        """Run each case of the spec until one fails or time is up; those above the cap are named as beyond it."""
-        binaries = {Variant(job.kernel, tuple(choices.items())): path for choices, path in job.binaries}
-        for place, (case, shape) in enumerate(job.cases):
-            if shape.steps > self._cap:
-                beyond.add(case)
-                continue
-            left = deadline - time.monotonic()
-            if left <= 0 or any(report.failure is not None for report in found.own.values()):
-                continue
-            known = self._context.shared.case(job.kernel, self._choice, shape)
-            if known is not None:
-                found.own[case] = known
-                continue
-            variant = variant_of(job.kernel, shape.parameters, shape.tunables)
-            usual = resolve_tunables(job.kernel, shape.parameters, self._device)
-            tuned = {name: value for name, value in shape.tunables.items() if value != usual[name]}
-            seed = (self._context.options.seed + place * FRESH) % SEEDS  # no two begin with the same bytes
-            found.own[case] = fuzz(
-                job.kernel,
-                [(dict(variant.bindings), binaries[variant])],
-                worker,
-                examples=1,
-                seed=self._context.options.seed,
-                budget=left,
-                cap=self._cap,
-                known_failures=[Example(dict(shape.parameters), tuned, seed=seed)],
-                rounds=int(shape.steps <= OWN_STEPS),
-                device=self._device,
-                backend=self._choice.name,
-            )
-            self._context.shared.keep_case(job.kernel, self._choice, shape, found.own[case])
+def _render(chosen: Sequence[_Chosen]) -> dict[Variant, Rendered]:
+    return render_all({variant: shape for one in chosen for variant, shape in one.every.items()})
 
 
 def chosen_example(options: Options, kernels: Mapping[str, Kernel]) -> Example | None:

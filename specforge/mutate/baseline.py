@@ -10,10 +10,10 @@ from threading import Lock
 from typing import NamedTuple
 
 from specforge.backend.worker import Worker
+from specforge.check.fuzzing import EMULATED_STEPS
 from specforge.check.options import Options
 from specforge.check.prepare import render_all
 from specforge.check.variants import Variant
-from specforge.check.verification import EMULATED_STEPS
 from specforge.diagnostics import Position, fail
 from specforge.expressions import Scalar
 from specforge.kernel.render import render

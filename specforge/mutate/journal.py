@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 import specforge
-from specforge.check.verification import EMULATED_STEPS
+from specforge.check.fuzzing import EMULATED_STEPS
 from specforge.disk import write_whole
 from specforge.mutate.baseline import examples_of
 from specforge.mutate.build import CHECKED

@@ -11,9 +11,9 @@ from pathlib import Path
 from specforge.backend.lock import CardBusy, hold_card
 from specforge.backend.probe import LiveCard, probe
 from specforge.check.backends import match_device
+from specforge.check.fuzzing import EMULATED_STEPS
 from specforge.check.progress import Reporter, reporter
 from specforge.check.variants import Variant
-from specforge.check.verification import EMULATED_STEPS
 from specforge.diagnostics import fail
 from specforge.expressions import Scalar
 from specforge.kernel.nvrtc import compiler_name

@@ -113,7 +113,7 @@ def test_tolerances_that_time_did_not_suffice_for_leave_a_kernel_undecided(
     demo: Callable, specforge: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPECFORGE_JOBS", "2")  # so that they are tried beside the search, which has its examples
-    monkeypatch.setattr("specforge.check.verification.examine", lambda *_: False)
+    monkeypatch.setattr("specforge.check.fuzzing.examine", lambda *_: False)
     ended = specforge("check", str(demo(MET)), "--until", "verify", *FEW)
     assert ended.status == 4, ended.errors
     assert "its tolerances could not be tried within" in " ".join(ended.text.split())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from specforge.backend.worker import Worker
+from specforge.check.fuzzing import EMULATED_STEPS
 from specforge.check.profile import PROFILES
-from specforge.check.verification import EMULATED_STEPS
 from specforge.settings import Settings
 from specforge.verify.fuzz import fuzz
 from specforge.verify.session import Failure

@@ -15,14 +15,14 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
 from specforge.backend.buffers import lay_out
 from specforge.backend.cuda import CudaRunner
 from specforge.backend.probe import LiveCard, Probe
-from specforge.backend.runner import KernelFault, Runner
+from specforge.backend.runner import KernelFault, Runner, create_runner
 from specforge.verify.reference import call_reference
 
 UUID = "GPU-fake"
@@ -40,10 +40,21 @@ def lost() -> Path:
 
 
 def create(name: str) -> Runner:
+    if name == "emulator":
+        return create_runner(name)
     if lost().exists():
         raise RuntimeError("no CUDA-capable device is detected")
     assert name == "cuda:0"
     return FakeCard()
+
+
+def stand_in(worker: ModuleType) -> None:
+    """Have this process's workers find this card, and theirs."""
+    worker._CHILD = (  # type: ignore[attr-defined]
+        f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}, sys.argv[2]]; import fake_card; "
+        "from specforge.backend import serve, worker; fake_card.stand_in(worker); "
+        "serve.create_runner = fake_card.create; serve.main(int(sys.argv[1]))"
+    )
 
 
 class FakeCase:

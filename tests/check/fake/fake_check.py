@@ -20,10 +20,7 @@ if __name__ == "__main__":
     from specforge.measure.calibration import Calibration
 
     probe.probe = fake_card.probe
-    serve = (
-        "import specforge.backend.serve as serve; serve.create_runner = fake_card.create; serve.main(int(sys.argv[1]))"
-    )
-    worker._CHILD = f"import sys; sys.path[:0] = [{FOLDER!r}, sys.argv[2]]; import fake_card; {serve}"
+    fake_card.stand_in(worker)
     copies = count(2.7e12)  # so that two calibrations are told apart
     calibrated = partial(Calibration, 2.9e12, matrix={"bf16": 8e14}, missing={"fp8": "not here"})
     measurement.calibrate = lambda choice, context: calibrated(copy=next(copies))
