@@ -15,10 +15,11 @@ from specforge.check.jobs import Job
 from specforge.check.team import Team
 from specforge.measure.answers import is_freshened, is_kept
 from specforge.measure.case import settle, work_ahead
-from specforge.measure.inputs import LEAST_BYTES
 from specforge.measure.owed import Timed
 from specforge.verify.example import ExampleResult
 
+LEAST_BYTES = 1 << 20
+"""Inputs below it are drawn and answered sooner than a process starts."""
 GROWTH = 16
 """Memory that an answer takes, in bytes of the stored inputs: 4-bit weights become 64-bit numbers."""
 

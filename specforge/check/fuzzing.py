@@ -19,7 +19,6 @@ from specforge.check.crew import Crew
 from specforge.check.profile import Profile
 from specforge.check.search import Search
 from specforge.check.variants import Variant, variant_of
-from specforge.diagnostics import SpecForgeError
 from specforge.expressions import Scalar
 from specforge.kernel.build import Binary
 from specforge.spec.geometry import Plan, resolve_tunables
@@ -67,7 +66,7 @@ class Due:
 
     kernel: Kernel
     cases: tuple[tuple[str, Plan], ...]
-    """Their ids and plans; none where it is searched for a spec that follows, which is told of what ends the search."""
+    """Their ids and plans."""
     binaries: tuple[tuple[dict[str, Scalar], str], ...]
     replayed: tuple[tuple[dict[str, Scalar], str], ...]
     """Binaries of examples that are replayed, where the search has no use for them."""
@@ -114,30 +113,25 @@ class Fuzzing:
         width = self._context.settings.jobs
         if self._choice.card is not None:
             width = min(width, CARD_WORKERS)
-        # Where every kernel has a processor and some are left, the checker is checked beside the search it is for. On a
-        # card it is if none is left: a search's own process waits while its examples run.
-        spare = width - len(jobs) + (self._choice.card is not None)
+        # Where every kernel has a processor and some are left, the checker is checked beside the search it is for.
+        # A thread of either kind mostly waits for its processes.
+        spare = width - len(jobs)
         with ThreadPoolExecutor(width if spare <= 0 else max(1, 2 * len(jobs))) as pool:
             beside = _Beside(pool, threading.Semaphore(spare), len(jobs) > 1) if spare > 0 else None
-            futures = [pool.submit(self._job, job, found, beyond, beside) for job in jobs]
+            futures = {job.kernel.identity: pool.submit(self._job, job, found, beyond, beside) for job in jobs}
             try:
-                for job, future in zip(jobs, futures, strict=True):
+                for name, future in futures.items():
                     try:
                         future.result()
                     except TaskFailed as failed:
-                        if job.cases:
-                            found.trouble[job.kernel.identity] = failed.summary
-                    except SpecForgeError:
-                        if job.cases:
-                            raise
+                        found.trouble[name] = failed.summary
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._ended = True
                 for worker in self._workers:
                     worker.close()
                 raise
-        names = [job.kernel.identity for job in jobs]
-        ordered = {name: found.reports[name] for name in names if name in found.reports}
+        ordered = {name: found.reports[name] for name in futures if name in found.reports}
         return replace(found, reports=ordered, beyond=frozenset(beyond))
 
     def _job(self, job: Due, found: Verification, beyond: set[str], beside: _Beside | None) -> None:
@@ -160,8 +154,6 @@ class Fuzzing:
                 if examined is not None:
                     examined.result()
                 self._context.shared.keep_search(job.kernel, self._choice, report, self._spec)
-            if not job.cases:
-                return
             found.reports[job.kernel.identity] = report
             if report.failure is None and job.example is None and not measured:
                 self._own_cases(job, worker, found, beyond, deadline)

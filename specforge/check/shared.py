@@ -1,14 +1,13 @@
 """What is done once in a run of several specs: a kernel is searched and a card calibrated for all, a case run once.
 
 Six cards' specs of one workload use the same kernels and, on the emulator, the same binaries. The first spec that comes
-to a kernel searches the binaries of every spec's cases; the others take that report. On a card with processors to
-spare the first searches the kernels of those after it, too. Their own cases are still run, each as its card would
-launch it; those that two specs launch alike are run once.
+to a kernel searches the binaries of every spec's cases; the others take that report. Their own cases are still run,
+each as its card would launch it; those that two specs launch alike are run once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from specforge.diagnostics import SpecForgeError
 from specforge.spec.geometry import Plan
 from specforge.spec.interface import Kernel
 from specforge.spec.load import Spec
-from specforge.spec.sweep import Case
 from specforge.verify.fuzz import FuzzReport
 
 if TYPE_CHECKING:
@@ -42,32 +40,22 @@ class Shared:
     def others(self, kernel: Kernel, spec: Spec, choice: Choice, options: Options) -> list[Plan]:
         """The plans of the other specs' cases of a kernel, of those that run it on the same backend."""
         found: list[Plan] = []
-        for other in self._beside(spec, choice, options):
-            cases = [case for case in _cases(other, options) if _key(case.kernel, choice) == _key(kernel, choice)]
-            if cases:
-                found += executed_plans(other, cases, choose(options.backend, other)).values()
-        return found
-
-    def ahead(self, spec: Spec, choice: Choice, options: Options, known: Collection[str]) -> dict[str, Kernel]:
-        """The kernels, by identity, that specs after this one use on the same backend; without those that are known."""
-        later = [other is spec for other in self.specs].index(True) + 1 if self.specs else 0
-        found: dict[str, Kernel] = {}
-        for other in self._beside(spec, choice, options):
-            if any(other is one for one in self.specs[later:]):
-                kernels = [case.kernel for case in _cases(other, options) if case.kernel is not None]
-                found |= {kernel.identity: kernel for kernel in kernels if kernel.identity not in known}
-        return {name: kernel for name, kernel in found.items() if _key(kernel, choice) not in self._searches}
-
-    def _beside(self, spec: Spec, choice: Choice, options: Options) -> Iterator[Spec]:
-        """The other specs that run on the same backend."""
         for other in self.specs:
-            if other is not spec:
-                try:
-                    theirs = choose(options.backend, other)
-                except SpecForgeError:  # it ends that spec, when its turn comes
-                    continue
-                if theirs.runner == choice.runner:
-                    yield other
+            cases = [
+                case
+                for benchmark in select(other, options.only)
+                for case in benchmark.cases
+                if case.kernel is not None and _key(case.kernel, choice) == _key(kernel, choice)
+            ]
+            if other is spec or not cases:
+                continue
+            try:
+                theirs = choose(options.backend, other)
+            except SpecForgeError:  # it ends that spec, when its turn comes
+                continue
+            if theirs.runner == choice.runner:
+                found += executed_plans(other, cases, theirs).values()
+        return found
 
     def search(self, kernel: Kernel, choice: Choice, needed: frozenset[Variant]) -> FuzzReport | None:
         """The report of a search in this run that had all binaries that are needed; None where there is none."""
@@ -96,14 +84,8 @@ def sharing(specs: Sequence[Spec], options: Options) -> Shared:
     return Shared(() if alone else tuple(specs))
 
 
-def _cases(spec: Spec, options: Options) -> list[Case]:
-    found = [case for benchmark in select(spec, options.only) for case in benchmark.cases]
-    return [case for case in found if case.kernel is not None]
-
-
-def _key(kernel: Kernel | None, choice: Choice) -> Key:
+def _key(kernel: Kernel, choice: Choice) -> Key:
     """Kernels of one folder and one text, on one backend."""
-    assert kernel is not None
     return choice.runner, kernel.folder.resolve(), kernel.document.sha256, kernel.include_dirs
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from specforge.check.backends import Choice, live_architecture
 from specforge.check.context import Context
-from specforge.check.fuzzing import CARD_WORKERS, HYPOTHESIS, Due, Fuzzing, Verification
+from specforge.check.fuzzing import HYPOTHESIS, Due, Fuzzing, Verification
 from specforge.check.options import Options
 from specforge.check.plans import executed_plans
 from specforge.check.prepare import build_hosts, build_variants, render_all
 from specforge.check.variants import Variant, variant_of
-from specforge.diagnostics import SpecForgeError, fail
+from specforge.diagnostics import fail
 from specforge.expressions import Scalar
 from specforge.kernel.build import Binary
 from specforge.kernel.render import Rendered
@@ -40,7 +40,7 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
         if case.kernel is not None:
             users.setdefault(case.kernel.identity, []).append(case)
     kernels = {identity: here[0].kernel for identity, here in users.items() if here[0].kernel is not None}
-    example, shared = chosen_example(options, kernels), context.shared
+    example = chosen_example(options, kernels)
     if example is not None:
         (kernel,) = kernels.values()
         runs = _of_examples(kernel, [example], device)
@@ -55,25 +55,15 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
     progress.stage(f"compiling {len(rendered)} variants for {choice.name}", len(rendered))
     executed: dict[Variant, Binary] = {}
     paths: dict[Variant, Path]
-    ahead: list[_Chosen] = []
     if choice.card is None:
         paths = build_hosts(rendered, settings, progress.advance, sanitize=options.sanitize)
     else:
-        architecture = live_architecture(choice, spec)
-        executed = build_variants(rendered, architecture, settings, progress.advance)
-        others = shared.ahead(spec, choice, options, kernels)
-        theirs: dict[Variant, Binary] = {}
-        if len(kernels) + len(others) <= min(settings.jobs, CARD_WORKERS):
-            try:
-                ahead = [_choose(kernel, [], spec, choice, context) for kernel in others.values()]
-                theirs = build_variants(_render(ahead), architecture, settings, progress.advance)
-            except SpecForgeError:  # it ends the spec whose kernel it is, when its turn comes
-                ahead = []
-        paths = {variant: binary.cubin for variant, binary in (executed | theirs).items()}
+        executed = build_variants(rendered, live_architecture(choice, spec), settings, progress.advance)
+        paths = {variant: binary.cubin for variant, binary in executed.items()}
     jobs = [
         Due(
             one.kernel,
-            tuple((case.id, plans[case.id]) for case in users.get(one.kernel.identity, ())),
+            tuple((case.id, plans[case.id]) for case in users[one.kernel.identity]),
             tuple((dict(variant.bindings), str(paths[variant])) for variant in one.wanted),
             tuple((dict(variant.bindings), str(paths[variant])) for variant in one.every if variant not in one.wanted),
             example,
@@ -83,7 +73,7 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
             one.searched,
             one.report,
         )
-        for one in (*chosen, *ahead)
+        for one in chosen
     ]
     rounds = 1 if options.held_out_seed is None or example is not None else 2
     fresh = [job for job in jobs if job.report is None]

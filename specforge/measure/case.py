@@ -13,7 +13,6 @@ from specforge.backend.runner import Runner
 from specforge.backend.telemetry import CardWatch
 from specforge.measure.answers import answer, fresh_values, recall
 from specforge.measure.course import Course, judged
-from specforge.measure.inputs import inputs_of
 from specforge.measure.measurement import Measurement
 from specforge.measure.owed import Owed, Timed
 from specforge.measure.residency import DoesNotFit, label_cold, plan_residency
@@ -21,7 +20,7 @@ from specforge.measure.series import Mode
 from specforge.measure.stopping import StopRule
 from specforge.measure.timer import Timer
 from specforge.spec.geometry import Plan
-from specforge.verify.example import Example, ExampleResult
+from specforge.verify.example import Example, ExampleResult, draw_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,11 +47,7 @@ class MeasureTask:
     energy: float = 0.0
     """Seconds of work to count joules over, besides the timing; 0: none."""
     answers: str | None = None
-    """A folder that keeps inputs and references' answers for other processes; None: they are made here."""
-
-    def inputs(self) -> dict[str, Array]:
-        """The case's own inputs, not to be written to; see `inputs_of`."""
-        return inputs_of(self.plan, self.example, self.answers)
+    """A folder that keeps references' answers for other processes; None: they are computed here."""
 
     def ask(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """What the reference says to these inputs; see `answer`."""
@@ -69,14 +64,14 @@ def work_ahead(_: Runner, payload: tuple[MeasureTask, bool]) -> None:
     Those are the two that measuring a case asks for whatever the kernel does.
     """
     task, fresh = payload
-    inputs = task.inputs()
+    inputs = draw_inputs(task.plan, task.example)
     task.ask(inputs | fresh_values(task.plan, task.example) if fresh else inputs)
 
 
 def settle(_: Runner, payload: tuple[MeasureTask, Owed]) -> ExampleResult:
     """Make a check that timing left owed; a task for a worker, which uses no card."""
     task, owed = payload
-    inputs = task.inputs() | fresh_values(task.plan, task.example) | owed.given
+    inputs = draw_inputs(task.plan, task.example) | fresh_values(task.plan, task.example) | owed.given
     return owed.settled(task.plan, task.ask(inputs))
 
 
@@ -124,7 +119,7 @@ def _measure(runner: CudaRunner, task: MeasureTask, ask: Ask) -> Timed:
         seen, copies=residency.copies, cold_bytes=residency.cold_bytes, rotated_bytes=residency.rotated_bytes
     )
     case = runner.prepare(plan, task.binary, offset=task.example.offset, copies=residency.copies, spare=residency.total)
-    inputs = task.inputs()
+    inputs = draw_inputs(plan, task.example)
     case.upload(inputs)
     case.poison()
     case.launch()

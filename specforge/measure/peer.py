@@ -21,7 +21,7 @@ from specforge.measure.series import Mode, Series
 from specforge.measure.timer import Timer
 from specforge.spec.geometry import Plan, Tolerance
 from specforge.spec.peers import DeclaredPeer
-from specforge.verify.example import ExampleResult
+from specforge.verify.example import ExampleResult, draw_inputs
 
 if TYPE_CHECKING:
     from specforge.backend.peer_case import PeerCase
@@ -107,11 +107,11 @@ def make_peer(runner: Runner, task: PeerTask) -> None:
     """
     if not isinstance(runner, CudaRunner):
         raise TypeError(f"{runner.name} makes no peers")
-    plan = task.case.plan
+    plan, example = task.case.plan, task.case.example
     peer = load_peer(task.peer.position.file, task.peer.name, task.sha256)
-    case = runner.for_peer(runner.prepare(plan, task.case.binary, offset=task.case.example.offset))
+    case = runner.for_peer(runner.prepare(plan, task.case.binary, offset=example.offset))
     try:
-        case.upload(task.case.inputs())
+        case.upload(draw_inputs(plan, example))
         case.poison()
         case.make(peer, plan.parameters, 1)
     finally:
@@ -147,7 +147,7 @@ def _measure(runner: CudaRunner, task: PeerTask, seen: PeerMeasurement) -> PeerM
     seen = replace(seen, copies=residency.copies, rotated_bytes=residency.rotated_bytes)
     plan = loosened(kernel.plan, declared.tolerance_times)
     offset = kernel.example.offset
-    inputs = kernel.inputs()
+    inputs = draw_inputs(plan, kernel.example)
     try:
         peer = load_peer(declared.position.file, declared.name, task.sha256)
         case = runner.for_peer(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from specforge.expressions import Scalar
-from specforge.spec.geometry import BufferPlan, Plan, plan, resolve_tunables
+from specforge.spec.geometry import Plan, plan, resolve_tunables
 from specforge.spec.interface import Kernel
 
 if TYPE_CHECKING:
@@ -120,19 +120,19 @@ class Task(NamedTuple):
 
 def draw_inputs(case: Plan, example: Example, names: Collection[str] | None = None) -> dict[str, Array]:
     """The input tensors of an example, or those of `names`, in storage types: the same for the same example."""
-    return {
-        buffer.name: draw_tensor(buffer, example)
-        for buffer in case.buffers
-        if buffer.is_given and (names is None or buffer.name in names)
-    }
-
-
-def draw_tensor(buffer: BufferPlan, example: Example) -> Array:
-    """One of them."""
     from specforge.verify.values import generate, stream
 
-    label = example.values.get(buffer.name, buffer.values[0])
-    return generate(buffer.ranges.get(label, label), buffer.shape, buffer.dtype, stream(example.seed, buffer.name))
+    return {
+        buffer.name: generate(
+            buffer.ranges.get(label, label),
+            buffer.shape,
+            buffer.dtype,
+            stream(example.seed, buffer.name),
+        )
+        for buffer in case.buffers
+        if buffer.is_given and (names is None or buffer.name in names)
+        for label in [example.values.get(buffer.name, buffer.values[0])]
+    }
 
 
 def work_out(case: Plan, example: Example) -> tuple[dict[str, Array], dict[str, Array]]:
