@@ -13,6 +13,7 @@ from typing import Any
 from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 from specforge.check.jobs import Job
 from specforge.check.team import Team
+from specforge.diagnostics import SpecForgeError
 from specforge.measure.answers import is_freshened, is_kept
 from specforge.measure.case import settle, work_ahead
 from specforge.measure.owed import Timed
@@ -23,7 +24,8 @@ LEAST_BYTES = 1 << 20
 GROWTH = 16
 """Memory that an answer takes, in bytes of the stored inputs: 4-bit weights become 64-bit numbers."""
 
-Failed = TaskFailed | WorkerCrashed | WorkerTimeout
+Failed = TaskFailed | WorkerCrashed | WorkerTimeout | SpecForgeError
+"""Why an errand has no result; the last is what is wrong with a reference itself."""
 
 
 def worth_ahead(job: Job) -> bool:
@@ -37,7 +39,7 @@ def answer_ahead(jobs: Sequence[Job], width: int, advance: Callable[[int, int], 
     `advance` is told how many of how many are there. What a process cannot do here is left for the one that measures,
     which reports it. Raises a reference's own diagnostics.
     """
-    _side_by_side(
+    found = _side_by_side(
         [
             _Errand(work_ahead, (job.task, fresh), job)
             for job in sorted(jobs, key=lambda job: job.given_bytes, reverse=True)
@@ -46,16 +48,16 @@ def answer_ahead(jobs: Sequence[Job], width: int, advance: Callable[[int, int], 
         width,
         advance,
     )
+    wrong = [diagnostic for one in found if isinstance(one, SpecForgeError) for diagnostic in one.diagnostics]
+    if wrong:
+        raise SpecForgeError(*dict.fromkeys(wrong))
 
 
 def settle_all(owing: Sequence[tuple[Job, Timed]], width: int) -> list[list[ExampleResult | Failed]]:
-    """Make the checks that these cases owe, at most `width` at a time, and those that failed once more, one by one.
-
-    Raises a reference's own diagnostics.
-    """
+    """Make the checks that these cases owe, at most `width` at a time, and those that failed once more, one by one."""
     errands = [_Errand(settle, (job.task, owed), job) for job, timed in owing for owed in timed.owed]
     found = _side_by_side(errands, width)
-    failed = [place for place, one in enumerate(found) if isinstance(one, Failed)]
+    failed = [place for place, one in enumerate(found) if isinstance(one, TaskFailed | WorkerCrashed | WorkerTimeout)]
     for place, again in zip(failed, _side_by_side([errands[place] for place in failed], 1), strict=True):
         found[place] = again
     results = iter(found)
@@ -86,6 +88,8 @@ def _side_by_side(
             except (TaskFailed, WorkerCrashed, WorkerTimeout) as failed:
                 worker.restart()
                 found = failed
+            except SpecForgeError as wrong:
+                found = wrong
         with room.changed:
             done += 1
             advance(done, len(errands))

@@ -20,12 +20,13 @@ R = TypeVar("R")
 class Crew:
     """Lends benches with a worker each, at most as many at once as there are `places`, which crews share.
 
-    What is tried on a bench has `seconds` from when it was lent: to wait for a place costs no one its time. Nothing may
-    wait for another step while it holds a bench.
+    What is tried on a bench has `seconds` from when it was lent, so that waiting for a place costs little of its time;
+    everything has twice as many from the start. Nothing may wait for another step while it holds a bench.
     """
 
     def __init__(self, places: threading.Semaphore, device: Mapping[str, Scalar], seed: int, seconds: float) -> None:
         self.seconds = seconds
+        self._end = time.monotonic() + 2 * seconds
         self._places = places
         self._device = device
         self._seed = seed
@@ -40,7 +41,8 @@ class Crew:
         with self._places:
             worker = self._take()
             try:
-                yield Bench(worker, self._device, self._seed, time.monotonic() + self.seconds)
+                deadline = min(time.monotonic() + self.seconds, self._end)
+                yield Bench(worker, self._device, self._seed, deadline)
             finally:
                 self._idle.append(worker)
 

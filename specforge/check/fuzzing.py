@@ -173,11 +173,11 @@ class Fuzzing:
         return examine(job.kernel, job.searched, [choice for choice, _ in job.binaries], benches)
 
     def _examine_apart(self, job: Due, places: threading.Semaphore) -> None:
-        """The same beside the search, each case with as much time; raises TaskFailed where it was too little."""
+        """The same beside the search, with the Crew's time; raises TaskFailed where that was too little."""
         seconds = job.profile.seconds
         with self._enlist(Crew(places, self._device, self._context.options.seed, seconds)) as crew:
             if not self._examine(job, crew):
-                said = f"its tolerances could not be tried within {seconds:g} s"
+                said = f"its tolerances could not be tried in time: {seconds:g} s for a case, twice that for all"
                 raise TaskFailed(said, said)
 
     def _search(self, job: Due, deadline: float, *, stand_ins: bool) -> Search:

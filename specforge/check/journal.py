@@ -1,8 +1,8 @@
 """What a run has measured so far, line by line on disk, so that `--resume` goes on where a killed run stopped.
 
 Each line is JSON: `what` it says and a `digest` over that and the line before, so that a line that was edited, dropped
-or moved is noticed. A line is on disk before the next case begins; a kill tears the last one at most. The journal goes
-once the run's record is written.
+or moved is noticed. A line is on disk before the next case begins, or before the next round where checks were owed; a
+kill tears the last one at most. The journal goes once the run's record is written.
 """
 
 from __future__ import annotations

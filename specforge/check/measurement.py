@@ -118,12 +118,16 @@ class _Course:
                 answer_ahead(large, width, progress.advance)
             progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in jobs))
             for number, (host, guest) in enumerate(hosts):
-                with host:
-                    for job in jobs:
-                        if self._left(job, number):
-                            self._one(job, number, host, card)
-                        done += number < job.processes
-                        progress.advance(done)
+                try:
+                    with host:
+                        for job in jobs:
+                            if self._left(job, number):
+                                self._one(job, number, host, card)
+                            done += number < job.processes
+                            progress.advance(done)
+                except CardGone:
+                    self._settle()
+                    raise
                 self._settle()
                 with guest:
                     for job in jobs:
@@ -208,14 +212,18 @@ class _Course:
         """Make the checks that timing left owed, side by side, while nothing is timed."""
         owing, self._owing = self._owing, []
         results = settle_all([(job, timed) for job, _, timed in owing], self._context.settings.jobs)
+        wrong: list[Diagnostic] = []
         for (job, number, timed), checks in zip(owing, results, strict=True):
             made = [check for check in checks if isinstance(check, ExampleResult)]
             failed = next((check for check in checks if not isinstance(check, ExampleResult)), None)
             if failed is None:
                 self.journal.add_round(job.case, number, timed.settled(made))
+            elif isinstance(failed, SpecForgeError):
+                wrong += failed.diagnostics
             else:
-                said = failed.summary if isinstance(failed, TaskFailed) else str(failed)
-                self._trouble[job.case] = f"what was timed could not be checked: {said}"
+                self._trouble[job.case] = f"what was timed could not be checked: {_said(failed)}"
+        if wrong:
+            raise SpecForgeError(*dict.fromkeys(wrong))
 
     def _peers(self, job: Job, guest: Worker, card: TakenCard) -> dict[str, PeerMeasurement]:
         """One case's peers in one process; where none starts, as a library of theirs ends it, only they are absent."""
@@ -246,6 +254,12 @@ class _Course:
         except SpecForgeError as error:
             missing["calibration"] = error.diagnostics[0].message
         return Session(floors, calibration, missing)
+
+
+def _said(failed: TaskFailed | WorkerCrashed | WorkerTimeout) -> str:
+    if isinstance(failed, WorkerCrashed):
+        return describe_crash(failed.reason, failed.output)
+    return failed.summary if isinstance(failed, TaskFailed) else str(failed)
 
 
 def greet(worker: Worker, card: TakenCard, context: Context) -> None:

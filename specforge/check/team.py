@@ -20,7 +20,9 @@ class Team:
         self._runner, self._modules = runner, modules
         self._pool = ThreadPoolExecutor(max(1, width))
         self._local = threading.local()
+        self._turn = threading.Lock()
         self._workers: list[Worker] = []
+        self._ended = False
 
     def submit(self, errand: Callable[[Worker], R]) -> Future[R]:
         """Have an errand run with a worker of its own as soon as one is free."""
@@ -29,7 +31,10 @@ class Team:
     def _own(self) -> Worker:
         if not hasattr(self._local, "worker"):
             self._local.worker = Worker(self._runner, self._modules)
-            self._workers.append(self._local.worker)
+            with self._turn:
+                self._workers.append(self._local.worker)
+                if self._ended:
+                    self._local.worker.close()
         worker: Worker = self._local.worker
         return worker
 
@@ -40,11 +45,14 @@ class Team:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what was submitted; after an error, end it."""
-        if kind is not None:
+        """Wait for what was submitted; an error, or Ctrl-C while it is waited for, ends it."""
+        try:
+            if kind is None:
+                self._pool.shutdown(wait=True)
+        finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
+            with self._turn:
+                self._ended = True
             for worker in self._workers:
                 worker.close()
-        self._pool.shutdown(wait=True)
-        for worker in self._workers:
-            worker.close()
+            self._pool.shutdown(wait=True)

@@ -151,7 +151,7 @@ def _measure(runner: CudaRunner, task: MeasureTask, ask: Ask) -> Timed:
     seen = replace(seen, series={**course.series}, launches=course.launches, cold=label, energy=course.energy)
     seen = seen.noted(*course.notes, *([why] if why else []))
     if course.after is None:
-        return Timed(seen.refused("not timed: none of the modes asked for applies"))
+        return Timed(seen.refused("not timed: none of the modes asked for applies"), owed=tuple(course.owed))
     return Timed(seen, undamaged(case, residency.rotations, course.after), tuple(course.owed))
 
 

@@ -105,6 +105,7 @@ class Course:
                         self._timer.once(graph.replay)
                     found = chain.compare()
             except NoChain as reason:
+                self.series.pop("overlapped", None)
                 self.notes.append(str(reason))
                 return
             self._check("overlapped", found)

@@ -56,8 +56,9 @@ def in_mode(mode: Mode, found: ExampleResult) -> ExampleResult:
 
 
 def worst(checks: Sequence[ExampleResult]) -> ExampleResult:
-    """The first that failed; where none did, the one with the largest error."""
-    return next((check for check in checks if not check.passed), max(checks, key=lambda check: check.ratio))
+    """The first that failed; where none did, the one with the largest error, if that is none one that compared."""
+    largest = max(checks, key=lambda check: (check.ratio, len(check.errors)))
+    return next((check for check in checks if not check.passed), largest)
 
 
 def ruled(plan: Plan, found: Mapping[str, Array], want: Mapping[str, Array], what: str = "") -> ExampleResult:
