@@ -288,6 +288,26 @@ def test_a_link_that_does_not_wait(task: MeasureTask) -> None:
     assert card.graphs == 0
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_chain_whose_bits_vary(task: MeasureTask, waits: bool) -> None:
+    """Links that overlap are checked with the reference alone; what they read too early is no number."""
+    noise = np.random.default_rng(1)
+
+    def shaky(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        return honest(inputs) * np.float32(1 + noise.choice([0.0, 2.0**-23]))
+
+    card = NumpyCard(shaky)
+    card.waits_for_the_link = waits
+    seen = measure_case(card, chained(task))
+    assert seen.verified is waits, seen.after
+    assert ("overlapped" in seen.series) is waits
+    if waits:
+        assert any("bits vary" in note for note in seen.notes)
+    else:
+        assert seen.after is not None
+        assert "a grid_wait() is missing" in (seen.after.failure or "")
+
+
 def test_a_chain_that_runs_out_of_range(task: MeasureTask) -> None:
     reference = Path(task.plan.reference)
     reference.write_text('def reference(*, x, y):\n    return {"out": 1e20 * y}\n')
