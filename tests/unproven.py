@@ -7,7 +7,6 @@ import pytest
 UNSCORED = frozenset(
     {
         "attention/flash_decode",
-        "moe/experts",
     }
 )
 """Without a mutation score."""
