@@ -53,12 +53,14 @@ def answer_ahead(jobs: Sequence[Job], width: int, advance: Callable[[int, int], 
         raise SpecForgeError(*dict.fromkeys(wrong))
 
 
-def settle_all(owing: Sequence[tuple[Job, Timed]], width: int) -> list[list[ExampleResult | Failed]]:
+def settle_all(
+    owing: Sequence[tuple[Job, Timed]], width: int, advance: Callable[[int, int], None]
+) -> list[list[ExampleResult | Failed]]:
     """Make the checks that these cases owe, at most `width` at a time, and those that failed once more, one by one."""
     errands = [_Errand(settle, (job.task, owed), job) for job, timed in owing for owed in timed.owed]
-    found = _side_by_side(errands, width)
+    found = _side_by_side(errands, width, advance)
     failed = [place for place, one in enumerate(found) if isinstance(one, TaskFailed | WorkerCrashed | WorkerTimeout)]
-    for place, again in zip(failed, _side_by_side([errands[place] for place in failed], 1), strict=True):
+    for place, again in zip(failed, _side_by_side([errands[place] for place in failed], 1, advance), strict=True):
         found[place] = again
     results = iter(found)
     return [[next(results) for _ in timed.owed] for _, timed in owing]
@@ -73,9 +75,7 @@ class _Errand:
     job: Job
 
 
-def _side_by_side(
-    errands: Sequence[_Errand], width: int, advance: Callable[[int, int], None] = lambda done, total: None
-) -> list[Any]:
+def _side_by_side(errands: Sequence[_Errand], width: int, advance: Callable[[int, int], None]) -> list[Any]:
     """What came of each, in order; they share half of the machine's memory."""
     room = _Room(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     done = 0

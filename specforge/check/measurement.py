@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +25,7 @@ from specforge.measure.floors import measure_floors
 from specforge.measure.measurement import Measurement
 from specforge.measure.owed import Timed
 from specforge.measure.peer import PeerCell, PeerMeasurement
+from specforge.measure.series import Mode
 from specforge.measure.session import Session
 from specforge.verify.crash import describe_crash
 from specforge.verify.example import ExampleResult
@@ -103,7 +104,6 @@ class _Course:
         if journal.session is None:
             journal.add_session(self._session(card.uuid))
         rounds = max((job.processes for job in self._jobs), default=0)
-        done = 0
         with ExitStack() as opened:
             answers = opened.enter_context(tempfile.TemporaryDirectory(prefix="specforge-"))
             jobs = [replace(job, task=replace(job.task, answers=answers)) for job in self._jobs]
@@ -116,23 +116,30 @@ class _Course:
                 progress.stage("working out large cases' references, making peers")
             with making_ahead(unmade, self._choice.runner, min(MAKERS, width // 2)):
                 answer_ahead(large, width, progress.advance)
-            progress.stage(f"measuring on {self._choice.name}", sum(job.processes for job in jobs))
             for number, (host, guest) in enumerate(hosts):
+                where = f"on {self._choice.name}, process {number + 1} of {rounds}"
                 try:
                     with host:
-                        for job in jobs:
-                            if self._left(job, number):
-                                self._one(job, number, host, card)
-                            done += number < job.processes
-                            progress.advance(done)
+                        left = [job for job in jobs if self._left(job, number)]
+                        for job in self._told(f"measuring {where}", left):
+                            self._one(job, number, host, card)
                 except CardGone:
                     self._settle()
                     raise
                 self._settle()
                 with guest:
-                    for job in jobs:
-                        if job.peers and self._due(job, number, after=True) and (job.case, number) not in journal.peers:
-                            journal.add_peers(job.case, number, self._peers(job, guest, card))
+                    due = [job for job in jobs if job.peers and self._due(job, number, after=True)]
+                    left = [job for job in due if (job.case, number) not in journal.peers]
+                    for job in self._told(f"measuring peers {where}", left):
+                        journal.add_peers(job.case, number, self._peers(job, guest, card))
+
+    def _told(self, stage: str, jobs: Sequence[Job]) -> Iterator[Job]:
+        """Each job, with a line of progress for all that there are."""
+        if jobs:
+            self._context.progress.stage(stage, len(jobs))
+        for done, job in enumerate(jobs):
+            self._context.progress.advance(done)
+            yield job
 
     def _round(self, number: int, opened: ExitStack) -> tuple[Worker, Worker]:
         """The process that measures a round's cases and the one for their peers, both started where they are due.
@@ -183,7 +190,7 @@ class _Course:
         for attempt in (1, 2):
             try:
                 greet(worker, card, self._context)
-                timed = worker.call(time_case, job.task, timeout=job.timeout)
+                timed = worker.call(time_case, replace(job.task, groups=self._groups(job)), timeout=job.timeout)
                 clocks = card.clocks_fault(timed.measurement)
                 if clocks is not None:
                     raise Trouble(clocks)
@@ -197,21 +204,29 @@ class _Course:
             except WorkerTimeout as late:
                 self.journal.add_round(job.case, number, KernelFault("hang", str(late)))
             except WorkerCrashed as crash:
-                said = describe_crash(crash.reason, crash.output)
-                self.journal.add_round(job.case, number, KernelFault("crash", said))
+                self.journal.add_round(job.case, number, KernelFault("crash", _said(crash)))
             except CardGone:
                 raise
             except (TaskFailed, Trouble) as trouble:
                 worker.restart()
                 if attempt == 2:
-                    self._trouble[job.case] = trouble.summary if isinstance(trouble, TaskFailed) else str(trouble)
+                    self._trouble[job.case] = _said(trouble)
                 continue
             return
+
+    def _groups(self, job: Job) -> dict[Mode, int]:
+        """Launch groups in the graphs that the first process timed of a case."""
+        first = self.journal.rounds.get((job.case, 0))
+        timed = first.series if isinstance(first, Measurement) else {}
+        return {mode: series.groups for mode, series in timed.items() if mode != "isolated"}
 
     def _settle(self) -> None:
         """Make the checks that timing left owed, side by side, while nothing is timed."""
         owing, self._owing = self._owing, []
-        results = settle_all([(job, timed) for job, _, timed in owing], self._context.settings.jobs)
+        if owing:
+            self._context.progress.stage("checking what was timed")
+        advance = self._context.progress.advance
+        results = settle_all([(job, timed) for job, _, timed in owing], self._context.settings.jobs, advance)
         wrong: list[Diagnostic] = []
         for (job, number, timed), checks in zip(owing, results, strict=True):
             made = [check for check in checks if isinstance(check, ExampleResult)]
@@ -248,7 +263,7 @@ class _Course:
             with Worker(self._choice.runner) as worker:
                 floors = worker.call(measure_floors, None, timeout=FLOOR_SECONDS)
         except (SpecForgeError, TaskFailed, KernelFault, WorkerTimeout, WorkerCrashed) as error:
-            missing["floors"] = error.summary if isinstance(error, TaskFailed) else str(error)
+            missing["floors"] = _said(error)
         try:
             calibration = calibrate(self._choice, self._context)
         except SpecForgeError as error:
@@ -256,10 +271,11 @@ class _Course:
         return Session(floors, calibration, missing)
 
 
-def _said(failed: TaskFailed | WorkerCrashed | WorkerTimeout) -> str:
-    if isinstance(failed, WorkerCrashed):
-        return describe_crash(failed.reason, failed.output)
-    return failed.summary if isinstance(failed, TaskFailed) else str(failed)
+def _said(error: Exception) -> str:
+    """Why a process has no result, in words."""
+    if isinstance(error, WorkerCrashed):
+        return describe_crash(error.reason, error.output)
+    return error.summary if isinstance(error, TaskFailed) else str(error)
 
 
 def greet(worker: Worker, card: TakenCard, context: Context) -> None:
@@ -274,7 +290,7 @@ def greet(worker: Worker, card: TakenCard, context: Context) -> None:
         except SpecForgeError as error:
             reason = error.diagnostics[0].message
         except (TaskFailed, KernelFault, WorkerTimeout, WorkerCrashed) as error:
-            reason = error.summary if isinstance(error, TaskFailed) else str(error)
+            reason = _said(error)
         else:
             return
     raise CardGone(f"the card cannot be used any more: {reason}")

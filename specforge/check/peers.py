@@ -58,7 +58,7 @@ def measure_round(worker: Worker, task: MeasureTask, peers: Sequence[DeclaredPee
 def making_ahead(jobs: Sequence[Job], runner: str, width: int) -> Iterator[None]:
     """Have these jobs' peers that compile made while the block runs, `width` at a time: it is on disk then.
 
-    One after another that takes longer than timing them. Nothing is made where there is no processor to spare for it.
+    One after another that takes longer than timing them. Nothing is made with a width of 0.
     """
 
     def make(job: Job, peer: DeclaredPeer, worker: Worker) -> None:
@@ -68,9 +68,10 @@ def making_ahead(jobs: Sequence[Job], runner: str, width: int) -> Iterator[None]
             worker.restart()  # the process that measures it meets the same, and says so
 
     with Team(runner, width, GUEST_MODULES) as team:
-        for job, peer in _kinds_first(jobs) if width else ():
-            team.submit(partial(make, job, peer))
+        made = [team.submit(partial(make, job, peer)) for job, peer in _kinds_first(jobs)] if width else []
         yield
+    for one in made:
+        one.result()
 
 
 def _kinds_first(jobs: Sequence[Job]) -> list[tuple[Job, DeclaredPeer]]:

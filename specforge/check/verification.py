@@ -16,7 +16,6 @@ from specforge.check.variants import Variant, variant_of
 from specforge.diagnostics import fail
 from specforge.expressions import Scalar
 from specforge.kernel.build import Binary
-from specforge.kernel.render import Rendered
 from specforge.spec.geometry import Plan, plan, resolve_tunables
 from specforge.spec.interface import Kernel
 from specforge.spec.load import Spec
@@ -51,7 +50,7 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
             for name, kernel in kernels.items()
         ]
     progress.stage("rendering for verification")
-    rendered = _render(chosen)
+    rendered = render_all({variant: shape for one in chosen for variant, shape in one.every.items()})
     progress.stage(f"compiling {len(rendered)} variants for {choice.name}", len(rendered))
     executed: dict[Variant, Binary] = {}
     paths: dict[Variant, Path]
@@ -114,10 +113,6 @@ def _choose(kernel: Kernel, cases: Sequence[Plan], spec: Spec, choice: Choice, c
     wanted = _wanted(kernel, searched, device, options.seed)
     every = wanted | _of_examples(kernel, [*committed, *known], device)
     return _Chosen(kernel, wanted, every, tuple(searched), known, committed)
-
-
-def _render(chosen: Sequence[_Chosen]) -> dict[Variant, Rendered]:
-    return render_all({variant: shape for one in chosen for variant, shape in one.every.items()})
 
 
 def chosen_example(options: Options, kernels: Mapping[str, Kernel]) -> Example | None:

@@ -23,7 +23,7 @@ from specforge.spec.geometry import Plan
 from specforge.verify.example import Example, ExampleResult, draw_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from specforge.backend.device_case import DeviceCase
     from specforge.verify.compare import Array
@@ -46,6 +46,9 @@ class MeasureTask:
     """For each mode."""
     energy: float = 0.0
     """Seconds of work to count joules over, besides the timing; 0: none."""
+    groups: Mapping[Mode, int] = field(default_factory=dict)
+    """Launch groups in a mode's graph, as an earlier process chose them: chains then end in the same values, whose
+    answers are at hand. Where none is given, this one chooses."""
     answers: str | None = None
     """A folder that keeps references' answers for other processes; None: they are computed here."""
 
@@ -135,7 +138,7 @@ def _measure(runner: CudaRunner, task: MeasureTask, ask: Ask) -> Timed:
     with CardWatch(runner.uuid, before=runner.processes_before) as watch:
         timer = Timer(runner, case, residency, watch)
         kept = inputs if overlaps or plan.updated else {}  # the reference is asked again
-        course = Course(case, timer, watch, task.rule, inputs=kept, want=want, ask=ask)
+        course = Course(case, timer, watch, task.rule, inputs=kept, want=want, ask=ask, groups=task.groups)
         seen = replace(seen, telemetry=course.start)
         del inputs, kept
         for mode in task.modes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,7 +28,8 @@ FEWEST = 24
 class Course:
     """The modes of one case, one after the other; what one left behind is checked before the next begins.
 
-    `ask` says what the reference makes of other inputs than the case's own, or None: then that check is owed.
+    `ask` says what the reference makes of other inputs than the case's own, or None: then that check is owed. `groups`
+    are the launch groups of a mode's graph, where an earlier process chose.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Course:
         inputs: dict[str, Array],
         want: dict[str, Array],
         ask: Callable[[dict[str, Array]], dict[str, Array] | None],
+        groups: Mapping[Mode, int] | None = None,
     ) -> None:
         self._case, self._timer, self._watch, self._rule = case, timer, watch, rule
         self._inputs, self._want, self._ask = inputs, want, ask
+        self._groups = groups or {}
         self._updated = case.plan.updated
         self.start = watch.read()  # one for all modes: who comes to the card in one is a stranger in the next
         self.series: dict[Mode, Series] = {}
@@ -77,7 +80,7 @@ class Course:
 
     def amortised(self, energy: float = 0.0) -> None:
         """Groups in a graph, one after the other; `energy`: seconds of work to count joules over as well."""
-        with self._timer.graph() as graph:
+        with self._timer.graph(self._groups.get("amortised")) as graph:
             self._graph("amortised", graph)
             try:
                 given = self._replayed(graph) if self._updated else {}
@@ -94,7 +97,7 @@ class Course:
 
     def overlapped(self) -> None:
         """Groups in a graph, each on what the one before it wrote, starting as early as it may."""
-        with self._timer.graph(linked=True, early=True) as graph:
+        with self._timer.graph(self._groups.get("overlapped"), linked=True, early=True) as graph:
             chain = Chain(self._timer, self._case, graph, self._inputs, partial(self._ask_of, "overlapped"))
             try:
                 found = chain.check(self._want)

@@ -51,3 +51,9 @@ def choose_groups(residency: Residency, launches: int, seconds: float) -> Groups
     if whole and whole * seconds <= LONGEST and cycle * residency.cold_bytes >= residency.total:
         return Groups(whole, False)
     return Groups(min(wanted, cycle), True)
+
+
+def groups_again(count: int, residency: Residency) -> Groups:
+    """What was chosen before, by its count: another process times the same graph, and a chain comes as far in it."""
+    rotating = Groups(count, False)
+    return rotating if rotating.displaces(residency) else Groups(count, True)

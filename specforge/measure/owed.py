@@ -56,7 +56,7 @@ def in_mode(mode: Mode, found: ExampleResult) -> ExampleResult:
 
 
 def worst(checks: Sequence[ExampleResult]) -> ExampleResult:
-    """The first that failed; where none did, the one with the largest error, if that is none one that compared."""
+    """The first that failed; where none did, the largest error, or any that compared where none has one."""
     largest = max(checks, key=lambda check: (check.ratio, len(check.errors)))
     return next((check for check in checks if not check.passed), largest)
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from specforge.backend.cuda import CudaRunner
-from specforge.measure.groups import Groups, choose_groups
+from specforge.measure.groups import Groups, choose_groups, groups_again
 from specforge.measure.series import Batch
 from specforge.measure.stopping import LEAST
 
@@ -75,16 +75,21 @@ class Timer:
         return Batch(sums, self._watch.glance())
 
     @contextmanager
-    def graph(self, *, linked: bool = False, early: bool = False) -> Iterator[Graph]:
-        """A graph of as many launch groups as make a good sample, replayed before; see `DeviceCase.launch`."""
+    def graph(self, count: int | None = None, *, linked: bool = False, early: bool = False) -> Iterator[Graph]:
+        """A graph of `count` launch groups, or as many as make a good sample, replayed before.
+
+        For the rest see `DeviceCase.launch`.
+        """
         with ExitStack() as owned:
             guess = max(self.seconds - GAP * self._launches, self.seconds / 8)
             groups = choose_groups(self.residency, self._launches, guess)
+            if count is not None:
+                groups = groups_again(count, self.residency)
             replay = owned.enter_context(self.captured(groups, linked=linked, early=early))
             self._replays(replay, groups, 1)
             (seconds,) = self._replays(replay, groups, 1)
             better = choose_groups(self.residency, self._launches, seconds)
-            if not groups.count / 2 < better.count < groups.count * 2:  # the guess was far off
+            if count is None and not groups.count / 2 < better.count < groups.count * 2:  # the guess was far off
                 owned.close()
                 groups = better
                 replay = owned.enter_context(self.captured(groups, linked=linked, early=early))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,8 +14,7 @@ from specforge.diagnostics import Diagnostic, Position, SpecForgeError
 from specforge.record.history import git_state
 from specforge.record.model import InputFile, Record, Sources
 from specforge.roots import home, include_dirs, shipped
-from specforge.spec.document import load_document
-from specforge.spec.interface import without_mutants_sha256
+from specforge.spec.document import Document, load_document
 from specforge.spec.load import Spec
 from specforge.spec.tuning import Tunings
 
@@ -98,7 +98,7 @@ def input_files(spec: Spec, *tunings: Tunings) -> list[InputFile]:
     for path in sorted({benchmark.kernel.folder for benchmark in spec.benchmarks if benchmark.kernel}):
         kernel = next(item.kernel for item in spec.benchmarks if item.kernel and item.kernel.folder == path)
         document = kernel.document
-        add("kernel", document.path, document.sha256, without_mutants_sha256(document))
+        add("kernel", document.path, document.sha256, _without_mutants_sha256(document))
         add("template", kernel.template, _sha256(kernel.template))
         add("reference", kernel.reference, _sha256(kernel.reference))
         if kernel.peers is not None:
@@ -113,6 +113,16 @@ def input_files(spec: Spec, *tunings: Tunings) -> list[InputFile]:
     for document in (document for tuning in (spec.tunings, *tunings) for document in tuning.used()):
         add("tuning", document.path, document.sha256)
     return list(found.values())
+
+
+def _without_mutants_sha256(document: Document) -> str:
+    """SHA-256 of what a kernel.yaml says, in its order, less `equivalent_mutants`; comments say nothing.
+
+    Unlike `Kernel.said_sha256` it covers peers, which are measured, what is called fast, which is a metric, and the
+    order of keys, in which values are drawn.
+    """
+    said = {key: value for key, value in document.data.items() if key != "equivalent_mutants"}
+    return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()
 
 
 def input_paths(spec: Spec, *tunings: Tunings) -> list[Path]:
@@ -160,7 +170,7 @@ def _says_the_same(entry: InputFile, path: Path) -> bool:
     if entry.without_mutants_sha256 is None:
         return False
     try:
-        return without_mutants_sha256(load_document(path)) == entry.without_mutants_sha256
+        return _without_mutants_sha256(load_document(path)) == entry.without_mutants_sha256
     except SpecForgeError:
         return False
 

@@ -72,16 +72,6 @@ class Kernel:
         return tuple(name for name, tensor in self.file.tensors.items() if tensor.role in ("in", "inout"))
 
 
-def without_mutants_sha256(document: Document) -> str:
-    """SHA-256 of what a kernel.yaml says, in its order, less `equivalent_mutants`; comments say nothing.
-
-    A record holds it. Unlike `said_sha256` it covers peers, which are measured, what is called fast, which is a metric,
-    and the order of keys, in which values are drawn.
-    """
-    said = {key: value for key, value in document.data.items() if key != "equivalent_mutants"}
-    return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()
-
-
 def find_kernel(identity: str, roots: tuple[Path, ...], position: Position | None = None) -> Kernel:
     """Load `<root>/kernels/<identity>` from the first root that has it; raises SF401 with the nearest name."""
     for root in roots:

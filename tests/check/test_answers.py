@@ -74,7 +74,7 @@ def owing(job: Job, factor: float) -> tuple[Job, Timed]:
 
 def test_what_is_owed_is_checked_with_what_was_given(tmp_path: Path) -> None:
     right, wrong = owing(job(tmp_path, DOUBLE, 3), 2.0), owing(job(tmp_path, DOUBLE, 4), 2.5)
-    checks = settle_all([right, wrong], 2)
+    checks = settle_all([right, wrong], 2, lambda *_: None)
     first, second = (made[0] for made in checks)
     assert isinstance(first, ExampleResult)
     assert first.passed
@@ -86,7 +86,7 @@ def test_what_could_not_be_checked_is_tried_again_and_said(tmp_path: Path) -> No
     once = tmp_path / "once"
     flaky = f"import os\nfrom pathlib import Path\n\ndef reference(*, x):\n    if not Path({str(once)!r}).exists():\n"
     flaky += f"        Path({str(once)!r}).touch()\n        os._exit(3)\n    return {{'out': x * 2.0}}\n"
-    checks = settle_all([owing(job(tmp_path, flaky, 3), 2.0), owing(job(tmp_path, KILLED, 4), 2.0)], 1)
+    checks = settle_all([owing(job(tmp_path, flaky, 3), 2.0), owing(job(tmp_path, KILLED, 4), 2.0)], 1, lambda *_: None)
     assert isinstance(checks[0][0], ExampleResult)
     assert isinstance(checks[1][0], WorkerCrashed)
 

@@ -18,7 +18,9 @@ from specforge.diagnostics import Position, SpecForgeError
 from specforge.measure.case import MeasureTask
 from specforge.measure.measurement import Measurement
 from specforge.measure.owed import Owed, Timed
+from specforge.measure.series import Series
 from specforge.measure.session import Session
+from specforge.measure.stopping import Stop
 from specforge.spec.peers import DeclaredPeer
 from specforge.verify.example import ExampleResult
 from tests.check.test_answers import DOUBLE, KILLED, job, owing
@@ -36,7 +38,13 @@ def time_with_debt(_: Runner, task: MeasureTask) -> Timed:
         os._exit(3)
     given = np.arange(size, dtype=np.float32)
     owed = Owed("overlapped", "the last link: ", {"x": given}, {"out": 2 * given})
-    return Timed(Measurement("card", "uuid", "0" * 64), ExampleResult("ok"), (owed,))
+    # As many groups as were asked for; a process that may choose takes one for each that its case has elements.
+    chosen = Series("overlapped", task.groups.get("overlapped", size), (), 0, Stop("samples", None, 0.01))
+    timed = Measurement("card", "uuid", "0" * 64, series={"overlapped": chosen}, notes=(str(dict(task.groups)),))
+    return Timed(timed, ExampleResult("ok"), (owed,))
+
+
+SILENT = SimpleNamespace(stage=lambda *_: None, advance=lambda *_: None)
 
 
 class Ordered(Journal):
@@ -61,8 +69,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ordered]:
     """Run jobs with a card that is there for so many processes."""
     monkeypatch.setattr("specforge.check.measurement.time_case", time_with_debt)
     monkeypatch.setattr(_Course, "_peers", lambda *_: {})
-    silent = SimpleNamespace(stage=lambda *_: None, advance=lambda *_: None)
-    context = SimpleNamespace(settings=SimpleNamespace(jobs=2), progress=silent)
+    context = SimpleNamespace(settings=SimpleNamespace(jobs=2), progress=SILENT)
 
     def measure(jobs: list[Job], *, starts: int = 9) -> Ordered:
         left = [None] * starts
@@ -91,6 +98,13 @@ def test_a_round_is_settled_before_its_peers_are_timed(tmp_path: Path, run: Call
     assert all(found.after.kind == "ok" for found in journal.rounds.values() if isinstance(found, Measurement))
 
 
+def test_every_process_times_the_graph_that_the_first_one_chose(tmp_path: Path, run: Callable[..., Ordered]) -> None:
+    journal = run([replace(job(tmp_path, DOUBLE, size), processes=3) for size in (3, 5)])
+    asked = {key: found.notes[0] for key, found in journal.rounds.items() if isinstance(found, Measurement)}
+    for size in (3, 5):
+        assert [asked[f"case{size}", number] for number in range(3)] == ["{}", *[f"{{'overlapped': {size}}}"] * 2]
+
+
 def test_what_was_timed_counts_where_the_card_goes(tmp_path: Path, run: Callable[..., Ordered]) -> None:
     journal = run([job(tmp_path, DOUBLE, size) for size in (3, 4, 5)], starts=1)
     assert journal.order == ["case4 round 0", "case3 round 0", "CardGone"]
@@ -105,7 +119,9 @@ def test_what_was_timed_counts_where_another_reference_is_wrong(tmp_path: Path, 
 def test_a_round_counts_when_it_is_settled(tmp_path: Path) -> None:
     right, wrong, lost = (job(tmp_path, text, size) for size, text in ((3, DOUBLE), (4, DOUBLE), (5, KILLED)))
     journal = Journal(None)
-    course = _Course([right, wrong, lost], None, journal, SimpleNamespace(settings=SimpleNamespace(jobs=2)))  # type: ignore[arg-type]
+    course = _Course(
+        [right, wrong, lost], None, journal, SimpleNamespace(settings=SimpleNamespace(jobs=2), progress=SILENT)
+    )  # type: ignore[arg-type]
     for one, factor in ((right, 2.0), (wrong, 2.5), (lost, 2.0)):
         course._owing.append((one, 0, owing(one, factor)[1]))
     course._settle()

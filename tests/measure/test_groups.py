@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specforge.measure.groups import LONGEST, NODES, SAMPLE, choose_groups
+from specforge.measure.groups import LONGEST, NODES, SAMPLE, choose_groups, groups_again
 from specforge.measure.residency import Residency, plan_residency
 from specforge.spec.geometry import BufferPlan, Plan
 
@@ -26,6 +26,7 @@ def test_cold_copies_are_always_displaced(cold: int, launches: int, seconds: flo
     assert groups.displaces(residency)
     assert groups.count * seconds <= max(LONGEST, seconds, SAMPLE + seconds)
     assert not (groups.scrub and not cold)
+    assert groups_again(groups.count, residency) == groups
 
 
 @pytest.mark.parametrize(
