@@ -9,10 +9,13 @@ row, stride or tile order can hit for more than a few rows.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from specforge.dtypes import DTYPES, DType
 from specforge.spec.bounds import Bounds
@@ -23,6 +26,9 @@ from specforge.verify.ranges import draw_between, draw_distinct
 
 POOL = 1 << 20
 CHUNK = 4099
+PIECE = 512
+"""Chunks that a thread copies at a time."""
+THREADS = 4
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -55,13 +61,23 @@ def generate(distribution: str | Bounds, shape: Sequence[int], dtype: str, rng: 
 
 
 def _spread(pool: Array, count: int, rng: np.random.Generator, chunk: int) -> Array:
-    """Fill `count` elements (or blocks) with chunks of the pool, each from a random place."""
+    """Fill `count` elements (or blocks) with chunks of the pool, each from a random place.
+
+    In pieces of many chunks, by several threads: chunk by chunk, in Python, a GB took four times as long.
+    """
     result = np.empty((count, *pool.shape[1:]), pool.dtype)
-    starts = rng.integers(0, len(pool) - chunk, size=-(-count // chunk)).tolist()
-    for number, start in enumerate(starts):
-        begin = number * chunk
-        end = min(begin + chunk, count)
-        result[begin:end] = pool[start : start + end - begin]
+    starts = rng.integers(0, len(pool) - chunk, size=-(-count // chunk))
+    width, size = math.prod(pool.shape[1:]), pool.itemsize
+    windows = as_strided(pool, (len(pool) - chunk + 1, chunk * width), (width * size, size), writeable=False)
+    whole = count // chunk
+    rows = result[: whole * chunk].reshape(whole, chunk * width)
+
+    def fill(first: int) -> None:
+        rows[first : first + PIECE] = windows[starts[first : min(first + PIECE, whole)]]
+
+    result[whole * chunk :] = pool[starts[-1] :][: count - whole * chunk]
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
+        list(threads.map(fill, range(0, whole, PIECE)))
     return result
 
 
