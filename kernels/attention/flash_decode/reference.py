@@ -96,9 +96,10 @@ def reference(
 
 
 def quantised(out: np.ndarray, magnitude: np.ndarray, tokens: int) -> tuple[np.ndarray, ...]:
-    """Return integers and what each may err by, one where an error may tip it; a scale for every 32 and its condition.
+    """Return integers and how far an error may move each; a scale for every 32 and its condition.
 
-    The error is that of `out` in the worst of cases: all tokens in one split, and one warp.
+    The error is that of `out` in the worst of cases: all tokens in one split, and one warp. Where the results of 32 all
+    but cancel it is large beside their largest, and an integer may be any.
     """
     blocks, sizes = (array.reshape(len(out), -1, 32) for array in (out, magnitude))
     largest = np.abs(blocks).max(axis=2, keepdims=True)
@@ -108,6 +109,7 @@ def quantised(out: np.ndarray, magnitude: np.ndarray, tokens: int) -> tuple[np.n
     most = sizes.max(axis=2, keepdims=True)
     relative = 2.0**-24 * (220 + tokens / 4)
     error = relative * (127.0 * sizes + np.abs(quotient) * most) / safe + 2.0**-24 * 6 * np.abs(quotient)
-    tipped = np.abs(quotient - np.floor(quotient) - 0.5) <= error
-    whole, near = (array.reshape(len(out), -1) for array in (np.rint(quotient).astype(np.int64), tipped.astype(float)))
-    return whole, near, largest[..., 0] / 127.0, most[..., 0] / 127.0
+    whole = np.rint(quotient)
+    steps = np.maximum(np.rint(quotient + error) - whole, whole - np.rint(quotient - error))
+    whole, moved = (array.reshape(len(out), -1) for array in (whole.astype(np.int64), np.minimum(steps, 254.0)))
+    return whole, moved, largest[..., 0] / 127.0, most[..., 0] / 127.0
