@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from specforge.backend.worker import WorkerCrashed
-from specforge.check.answers import _Room, answer_ahead, settle_all
+from specforge.check.answers import _Room, answer_ahead, memory_of, settle_all
 from specforge.check.jobs import Job
 from specforge.diagnostics import SpecForgeError
 from specforge.measure.case import MeasureTask
@@ -89,6 +89,18 @@ def test_what_could_not_be_checked_is_tried_again_and_said(tmp_path: Path) -> No
     checks = settle_all([owing(job(tmp_path, flaky, 3), 2.0), owing(job(tmp_path, KILLED, 4), 2.0)], 1, lambda *_: None)
     assert isinstance(checks[0][0], ExampleResult)
     assert isinstance(checks[1][0], WorkerCrashed)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "numbers"),
+    [((64, 256), "bf16", 64 * 256), ((64, 256), "q4_k", 64 * 256), ((4, 16, 256), "q4_k", 0)],
+)
+def test_an_answer_takes_its_inputs_as_numbers_too_but_of_a_stack(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str, numbers: int
+) -> None:
+    given = BufferPlan("x", shape, dtype, "in", ("normal",), "cold", ())
+    plan = replace(job(tmp_path, DOUBLE, 3).task.plan, buffers=(given,))
+    assert memory_of(plan) == 2 * given.nbytes + 12 * numbers
 
 
 def test_room_is_shared_and_never_overdrawn() -> None:
