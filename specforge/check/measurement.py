@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from specforge.backend.lock import CardBusy
@@ -119,19 +120,39 @@ class _Course:
             for number, (host, guest) in enumerate(hosts):
                 where = f"on {self._choice.name}, process {number + 1} of {rounds}"
                 try:
-                    with host:
-                        left = [job for job in jobs if self._left(job, number)]
-                        for job in self._told(f"measuring {where}", left):
-                            self._one(job, number, host, card)
+                    left = [job for job in jobs if self._left(job, number)]
+                    for job in self._told(f"measuring {where}", left):
+                        self._one(job, number, host, card)
                 except CardGone:
                     self._settle()
                     raise
-                self._settle()
                 with guest:
-                    due = [job for job in jobs if job.peers and self._due(job, number, after=True)]
-                    left = [job for job in due if (job.case, number) not in journal.peers]
+                    left = [job for job in jobs if job.peers and (job.case, number) not in journal.peers]
+                    with self._relieved(host, guest if left else None, card):
+                        self._settle()
+                    left = [job for job in left if self._due(job, number, after=True)]
                     for job in self._told(f"measuring peers {where}", left):
                         journal.add_peers(job.case, number, self._peers(job, guest, card))
+
+    @contextmanager
+    def _relieved(self, old: Worker, new: Worker | None, card: TakenCard) -> Iterator[None]:
+        """End a process during the block, which times nothing, and have the next, if there is one, take the card."""
+
+        def relieve() -> None:
+            old.close()
+            if new is not None:
+                with suppress(CardGone):  # whoever needs it first meets the same
+                    greet(new, card, self._context)
+
+        with ThreadPoolExecutor(1) as beside:
+            relieved = beside.submit(relieve)
+            try:
+                yield
+            except BaseException:
+                if new is not None:
+                    new.close()
+                raise
+        relieved.result()
 
     def _told(self, stage: str, jobs: Sequence[Job]) -> Iterator[Job]:
         """Each job, with a line of progress for all that there are."""

@@ -26,8 +26,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 POOL = 1 << 17
 """Blocks that are drawn one by one; a larger tensor is laid out from so many, as `values.py` says."""
 CHUNK = 1021
-DECODED_AT_ONCE = 1 << 20
-"""Elements of a piece of work of one thread."""
+DECODED_AT_ONCE = 1 << 18
+"""Elements of a piece of work of one thread. Twice as many, and what a thread allocates for it no longer comes from its
+own heap but from the system, page by page: q6_k took 24 ns of processor time an element for 4.4."""
 _SUBNORMAL = -24
 """The exponent of f16's last bit where it is least."""
 _RAISED = 1, 5

@@ -185,7 +185,7 @@ def _float_array(plan: Plan, name: str, buffer: BufferPlan, value: object, here:
         raise fail("SF507", f"the reference returns {name!r} as {array.dtype}; it computes in float64", here)
     if array.dtype.kind not in "fiub":
         raise fail("SF507", f"the reference returns {name!r} as {array.dtype}; float64 is due", here)
-    array = array.astype(np.float64)
+    array = array.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
         place = tuple(int(axis) for axis in np.argwhere(~np.isfinite(array))[0])
         where = f"{name}[{', '.join(map(str, place))}]"
