@@ -167,15 +167,19 @@ def _terms(tolerance: Tolerance, buffer: BufferPlan, reference: Mapping[str, Arr
 
 
 def _sum(found: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
-    return sum(found.values(), start=np.zeros(shape))
+    first, *others = found.values() or (np.zeros(shape),)
+    total = first
+    for other in others:
+        total = total + other
+    return total
 
 
 def _ratios(got: Array, want: Array, allowed: Array) -> Array:
     """|got - want| / allowed: 0 where equal, infinite where nothing is allowed or `got` is not finite."""
     with np.errstate(all="ignore"):
         difference = np.abs(got - want)
-        ratios = np.where(difference == 0, 0.0, np.inf)
-        np.divide(difference, allowed, out=ratios, where=(difference > 0) & (allowed > 0))
+        ratios = difference / allowed
+    ratios[difference == 0] = 0.0
     ratios[~np.isfinite(got)] = np.inf
     return ratios
 
