@@ -23,8 +23,8 @@ FAULTS = {
     ),
     (FLASH, "stale rows"): ("      load_values(next, false);\n", ""),
     (FLASH, "wrong stride for one head size"): (
-        "stride = kv_heads * HEAD_DIM *",
-        "stride = kv_heads * (HEAD_DIM == 512 ? 256 : HEAD_DIM) *",
+        "stride = KV_HEADS * HEAD_DIM *",
+        "stride = KV_HEADS * (HEAD_DIM == 512 ? 256 : HEAD_DIM) *",
     ),
     (FLASH, "lost precision"): (
         "        for (int c = 0; c < ELEMENTS / 2; ++c) mma_m16n8k16<T>(sums[j][c], rows[c], small);\n",
@@ -33,11 +33,11 @@ FAULTS = {
     (FLASH, "unwritten output"): ("if (threadIdx.x < COMBINE_DIMS) {", "if (threadIdx.x < COMBINE_DIMS - 1) {"),
     (FLASH, "wrong KV head"): (
         "(v) + first_row * stride + head_byte);",
-        "(v) + first_row * stride + (kv_heads - 1 - kv_head) * HEAD_DIM * int(sizeof(KV)));",
+        "(v) + first_row * stride + (KV_HEADS - 1 - kv_head) * HEAD_DIM * int(sizeof(KV)));",
     ),
     (FLASH, "scale of another head"): (
-        "k_scale + (first_row + row) * kv_heads + kv_head, first)",
-        "k_scale + (first_row + row) * kv_heads + (kv_head + 1) % kv_heads, first)",
+        "k_scale + (first_scale + row * KV_HEADS), first)",
+        "k_scale + (first_scale - kv_head + row * KV_HEADS + (kv_head + 1) % KV_HEADS), first)",
     ),
     (FLASH, "table ignored"): (
         "page_row[p] = load_ahead(page_of + min(",
