@@ -167,8 +167,7 @@ def _terms(tolerance: Tolerance, buffer: BufferPlan, reference: Mapping[str, Arr
 
 
 def _sum(found: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
-    first, *others = found.values() or (np.zeros(shape),)
-    total = first
+    total, *others = found.values() or (np.zeros(shape),)
     for other in others:
         total = total + other
     return total
@@ -178,7 +177,7 @@ def _ratios(got: Array, want: Array, allowed: Array) -> Array:
     """|got - want| / allowed: 0 where equal, infinite where nothing is allowed or `got` is not finite."""
     with np.errstate(all="ignore"):
         difference = np.abs(got - want)
-        ratios = difference / allowed
+        ratios: Array = difference / allowed
     ratios[difference == 0] = 0.0
     ratios[~np.isfinite(got)] = np.inf
     return ratios
