@@ -5,13 +5,14 @@
 Writes results/measurement/routed_path.json; `python -m tests.readme` then writes the table of docs/kernels.md anew.
 The path: the router with its top-k, then the routed experts and the shared one with the residual; then the same with
 the norm ahead that quantises for both. Each kernel reads what the one before it wrote; weights are cold. Shapes: a
-layer of Qwen3.5-35B-A3B and one of Qwen3-30B-A3B, Q4_K. Every process checks every stage against its reference.
+layer of Qwen3.5-35B-A3B and one of Qwen3-30B-A3B, Q4_K. Every process checks every stage of all paths.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,25 +72,25 @@ def built(session: Session, links: Links) -> tuple[Stage, ...]:
     )
 
 
-def run(session: Session, *, quick: bool) -> dict[str, Any]:
-    """Everything, as the result file holds it: fresh processes for each path, by turns."""
-    tasks = {
-        name: PathTask(built(session, links), session.bandwidth) for name, links in paths(quick=quick).items()
-    }  # fmt: skip
+def run(session: Session, *, quick: bool) -> Iterator[dict[str, Any]]:
+    """All paths by turns, each turn in a fresh process; after every turn what the result file then holds."""
+    tasks = {name: PathTask(built(session, links), session.bandwidth) for name, links in paths(quick=quick).items()}
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in tasks}
     failures: list[tuple[str, str]] = []
     for turn in range(PROCESSES):
-        for name, task in tasks.items():
-            try:
-                with Worker("cuda:0") as worker:
+        with Worker("cuda:0") as worker:
+            for name, task in tasks.items():
+                print(f"process {turn + 1} of {PROCESSES}: {name}", file=sys.stderr, flush=True)
+                try:
                     rounds[name].append(worker.call(measure_path, task, timeout=TIMEOUT))
-            except Exception as error:  # one process less; the rest is worth having
-                failures.append((f"{name}, process {turn}", " ".join(str(error).split())[:400]))
-    return {
-        "processes": PROCESSES,
-        "failures": failures,
-        "paths": {name: summary(found) | {"rounds": found} for name, found in rounds.items() if found},
-    }
+                except Exception as error:  # one measurement less; the rest is worth having
+                    failures.append((f"{name}, process {turn}", " ".join(str(error).split())[:400]))
+                    worker.restart()
+        yield {
+            "processes": turn + 1,
+            "failures": failures,
+            "paths": {name: summary(found) | {"rounds": found} for name, found in rounds.items() if found},
+        }
 
 
 def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -139,10 +140,12 @@ def _times(ratio: list[float] | None) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write; 1 where a process failed."""
     session, options = open_session(__doc__, arguments, quick=True)
-    result = run(session, quick=options.quick)
-    session.write("routed_path", result)
+    failures = []
+    for result in run(session, quick=options.quick):  # what is cut off keeps the turns that are done
+        session.write("routed_path", result)
+        failures = result["failures"]
     print(section(options.results / "routed_path.json"))
-    return 1 if result["failures"] else 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -305,6 +305,8 @@ class ImaginedWorker:
 
     def __exit__(self, *_: object) -> None: ...
 
+    def restart(self) -> None: ...
+
     def call(self, task: object, payload: PathTask, *, timeout: float) -> dict[str, Any]:
         assert task is measure_path
         type(self).calls += 1
@@ -320,7 +322,8 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: py
     monkeypatch.setattr(routed_path, "Worker", ImaginedWorker)
     arguments = ["--quick", "--results", str(tmp_path / "results"), "--state", str(tmp_path / "state")]
     assert routed_path.main(arguments) == 1  # a process failed
-    text = capsys.readouterr().out
+    text, progress = capsys.readouterr()
+    assert progress.splitlines()[-1] == "process 5 of 5: Qwen3.5-35B-A3B, 1 token, router, experts"
     (row,) = [line for line in text.splitlines() if line.startswith("| Qwen3.5-35B-A3B, 1 token, router, experts |")]
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[2].startswith("12.0")
