@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from benchmarks import routed_path
+from benchmarks.llama_cpp import comparison
 from specforge.judge.verdict import STATUS_MEANINGS
 from specforge.record.ledger import published
 from specforge.record.model import Record
@@ -22,7 +23,7 @@ PAGES = (README, ROOT / "docs" / "kernels.md")
 _FILE = re.compile(r"<!-- file: (?P<path>\S+) -->\n```\w+\n(?P<text>.*?)```\n", re.DOTALL)
 _GENERATED = re.compile(
     r"(?P<head><!-- (?P<what>record: (?P<record>\S+) as (?P<form>\w+)|ledger: (?P<ledger>\S+)"
-    r"|routed path: (?P<routed>\S+)|statuses) -->\n).*?<!-- end -->",
+    r"|routed path: (?P<routed>\S+)|llama\.cpp: (?P<llama>\S+)|statuses) -->\n).*?<!-- end -->",
     re.DOTALL,
 )
 
@@ -49,14 +50,20 @@ def _block(found: re.Match[str]) -> str:
         lines = [f"| {status.value} | {meaning} |" for status, meaning in STATUS_MEANINGS.items()]
         return "\n| status | when |\n|---|---|\n" + "\n".join(lines) + "\n\n"
     if found["ledger"]:
-        records = kernels.newest(published(ROOT / found["ledger"]))
+        records = _newest_published(found["ledger"])
         return f"\n{kernels.render([(each, changed_since(each, ROOT / each.spec_path)) for each in records])}\n"
     if found["routed"]:
         return f"\n{routed_path.section(ROOT / found['routed'])}\n"
+    if found["llama"]:
+        return f"\n{comparison.section(ROOT / found['llama'], _newest_published())}\n"
     record = newest(ROOT / found["record"])
     if found["form"] == "measured":
         return "\n" + measured.render(record) + "\n"
     return "\n```\n" + text.render(record, width=100) + "```\n\n"
+
+
+def _newest_published(ledger: str = "results/ledger.jsonl") -> list[Record]:
+    return kernels.newest(published(ROOT / ledger))
 
 
 def newest(path: Path) -> Record:

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from specforge.expressions import Scalar
+
 WARM_BYTES = 32 << 20
 """Cases that read no more are timed warm too: such weights stay in the L2 of a Hopper."""
 TOOL = ("q4_k_4096x2048_t1", "q6_k_8192x2048_t1", "id_q4_k_768x2048_128_t1", "id_q4_k_512x2048_256_t1",
@@ -28,6 +30,26 @@ class Case:
     def line(self, mode: str) -> str:
         """What ops.cpp reads."""
         return " ".join((self.name, mode, *self.words))
+
+    @property
+    def shape(self) -> dict[str, Scalar] | None:
+        """Parameters of our kernel that say the same; None where it does more at once, or reads other bytes."""
+        kind, *words = self.words
+        numbers = [int(word) for word in words if word.isdigit()]
+        match kind:
+            case "mul_mat":
+                return {"dtype": words[0], **dict(zip(("rows", "columns", "tokens"), numbers, strict=True))}
+            case "experts" if numbers[-1] == 1:  # of several tokens, each draws experts of its own there and not here
+                hidden, width = numbers[:2]
+                given = {"dtype": words[0], "down_dtype": words[1], "hidden": hidden, "width": width}
+                return {**given, "tokens": 1, "top_k": 8, "shared": False}
+            case "flash_attn":
+                names = ("q_heads", "kv_heads", "head_dim", "context", "batch")
+                plain = {"cache": "bf16", "paged": False, "gated": False, "emit": False}
+                return {**dict(zip(names, numbers, strict=True)), **plain}
+            case "delta_net":
+                return dict(zip(("k_heads", "v_heads", "tokens"), numbers, strict=True))
+        return None
 
 
 BITS = {"q4_k": 4.5, "q5_k": 5.5, "q6_k": 6.5625, "q8_0": 8.5}

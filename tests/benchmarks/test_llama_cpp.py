@@ -37,7 +37,7 @@ HEADER = """
 """
 
 # What test-backend-ops of llama.cpp 0c1e57098 printed for the first two cases, on its CPU backend; the third row was
-# written by reading its source: no run on a card has been seen.
+# written by reading its source.
 COLUMNS = """test_time, build_commit, backend_name, op_name, op_params, test_mode, supported, passed, error_message, \
 time_us, flops, bandwidth_gb_s, memory_kb, n_runs, device_description, backend_reg_name"""
 SQL = f"""CREATE TABLE IF NOT EXISTS test_backend_ops (
