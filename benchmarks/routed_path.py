@@ -2,7 +2,8 @@
 
     python -m benchmarks.routed_path [--results DIR] [--quick]
 
-Writes results/measurement/routed_path.json; `python -m tests.readme` then writes the table of docs/kernels.md anew.
+Writes results/measurement/routed_path.json, and routed_path.partial.json until all turns are done; `python -m
+tests.readme` then writes the table of docs/kernels.md anew.
 The path: the router with its top-k, then the routed experts and the shared one with the residual; then the same with
 the norm ahead that quantises for both. Each kernel reads what the one before it wrote; weights are cold. Shapes: a
 layer of Qwen3.5-35B-A3B and one of Qwen3-30B-A3B, Q4_K. Every process checks every stage of all paths.
@@ -140,12 +141,12 @@ def _times(ratio: list[float] | None) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write; 1 where a process failed."""
     session, options = open_session(__doc__, arguments, quick=True)
-    failures = []
-    for result in run(session, quick=options.quick):  # what is cut off keeps the turns that are done
-        session.write("routed_path", result)
-        failures = result["failures"]
+    result: dict[str, Any] = {}
+    for result in run(session, quick=options.quick):  # what is cut off leaves its turns here, and no result
+        session.write("routed_path.partial", result)
+    (options.results / "routed_path.partial.json").replace(options.results / "routed_path.json")
     print(section(options.results / "routed_path.json"))
-    return 1 if failures else 0
+    return 1 if result["failures"] else 0
 
 
 if __name__ == "__main__":

@@ -50,20 +50,21 @@ def _block(found: re.Match[str]) -> str:
         lines = [f"| {status.value} | {meaning} |" for status, meaning in STATUS_MEANINGS.items()]
         return "\n| status | when |\n|---|---|\n" + "\n".join(lines) + "\n\n"
     if found["ledger"]:
-        records = _newest_published(found["ledger"])
-        return f"\n{kernels.render([(each, changed_since(each, ROOT / each.spec_path)) for each in records])}\n"
+        return f"\n{kernels.render(_with_changes(found['ledger']))}\n"
     if found["routed"]:
         return f"\n{routed_path.section(ROOT / found['routed'])}\n"
     if found["llama"]:
-        return f"\n{comparison.section(ROOT / found['llama'], _newest_published())}\n"
+        return f"\n{comparison.section(ROOT / found['llama'], _with_changes('results/ledger.jsonl'))}\n"
     record = newest(ROOT / found["record"])
     if found["form"] == "measured":
         return "\n" + measured.render(record) + "\n"
     return "\n```\n" + text.render(record, width=100) + "```\n\n"
 
 
-def _newest_published(ledger: str = "results/ledger.jsonl") -> list[Record]:
-    return kernels.newest(published(ROOT / ledger))
+def _with_changes(ledger: str) -> list[tuple[Record, list[str]]]:
+    """The newest records, each with the names of inputs that have changed since."""
+    records = kernels.newest(published(ROOT / ledger))
+    return [(each, changed_since(each, ROOT / each.spec_path)) for each in records]
 
 
 def newest(path: Path) -> Record:

@@ -33,7 +33,10 @@ class Case:
 
     @property
     def shape(self) -> dict[str, Scalar] | None:
-        """Parameters of our kernel that say the same; None where it does more at once, or reads other bytes."""
+        """Parameters of our kernel that reads as many bytes and does as much, or more; None where there is none.
+
+        Of how many experts those of a token are taken is left out: copies of a few take turns there, and are as cold.
+        """
         kind, *words = self.words
         numbers = [int(word) for word in words if word.isdigit()]
         match kind:

@@ -11,44 +11,50 @@ from benchmarks.llama_cpp.cases import cases
 from specforge.expressions import Scalar
 from specforge.record.measured import EstimateEntry
 from specforge.record.model import Record
-from specforge.report.kernels import card_of, flaw
+from specforge.report.kernels import card_of, flaw, listed
 
 HEADS = ("operation", "llama.cpp", "95 % interval", "SpecForge", "times as fast")
 
 
-def section(path: Path, records: Sequence[Record]) -> str:
-    """A table of every case that both have timed cold, and what llama.cpp got wrong; where there is no result, why."""
+def section(path: Path, found: Sequence[tuple[Record, Sequence[str]]]) -> str:
+    """A table of every case that both have timed cold, and what llama.cpp got wrong; where there is no result, why.
+
+    With a record the names of its inputs that have changed since.
+    """
     if not path.exists():
         return "Not measured yet: `python -m benchmarks.llama_cpp` on a card makes this section.\n"
     result = json.loads(path.read_text())
     card, build = result["card"]["name"], result["llama_cpp"]
-    lines = [
+    same_card = [(record, changed) for record, changed in found if card_of(record) == card]
+    names = [name for _, changed in same_card for name in changed]
+    theirs = {one["case"]: one for one in result["cases"] if one["mode"] == "cold"}
+    rows, notes = [], []
+    for case in (case for case in cases() if case.name in theirs):
+        ours = amortised((record for record, _ in same_card), case.kernel, case.shape) if case.shape else None
+        if "seconds" not in theirs[case.name]:
+            notes.append(f"- {case.name} has no time: {theirs[case.name]['error']}.")
+        elif ours is not None:
+            rows.append(_row(case.name, theirs[case.name]["seconds"], ours))
+    if len(rows) + len(notes) < len(theirs):
+        notes.append(f"- {len(theirs) - len(rows) - len(notes)} more were timed at shapes that no record of ours has.")
+    head = [
         f"{card}, driver {result['card']['driver']}, {result['created'][:10]}; llama.cpp {build['commit']} (ggml "
         f"{build['ggml']}) from {build['package']} {build['version']}, built there in {build['seconds']:.0f} s.",
+        *([f"**Stale**: {listed(names)} changed since SpecForge's figures."] if names else []),
         "",
         f"| {' | '.join(HEADS)} |",
         "|---|--:|--:|--:|--:|",
     ]
-    same_card = [record for record in records if card_of(record) == card]
-    theirs = {one["case"]: one for one in result["cases"] if one["mode"] == "cold"}
-    wrong = []
-    for case in cases():
-        found = theirs.get(case.name)
-        ours = amortised(same_card, case.kernel, case.shape) if case.shape else None
-        if found is None or ours is None:
-            continue
-        if "seconds" in found:
-            lines.append(_row(case.name, found["seconds"], ours))
-        else:
-            wrong.append(f"- {case.name} has no time: {found['error']}.")
-    return "\n".join([*lines, *([""] if wrong else []), *wrong]) + "\n"
+    return "\n".join([*head, *rows, *([""] if notes else []), *notes]) + "\n"
 
 
 def amortised(records: Iterable[Record], kernel: str, shape: Mapping[str, Scalar]) -> EstimateEntry | None:
     """Our time of that shape, of the first record that has a sound one; in seconds."""
     for case in (case for record in records for case in record.cases if case.kernel == kernel):
         if case.measurement is not None and flaw(case) is None and shape.items() <= case.parameters.items():
-            return case.measurement.estimates.get("amortised")
+            found = case.measurement.estimates.get("amortised")
+            if found is not None:
+                return found
     return None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.measurement.subject import HERE
 from specforge.backend.probe import LiveCard, probe
+from specforge.disk import write_whole
 from specforge.measure.samples import estimate_median
 from specforge.record.history import git_state
 from specforge.record.provenance import package_versions, tool_sha256
@@ -51,10 +52,8 @@ def architecture(card: LiveCard) -> str:
 
 
 def write(folder: Path, name: str, data: dict[str, Any]) -> None:
-    """Write one result, numbers shortened to nine digits: no timer is better."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_shortened(data), indent=1)
-    (folder / f"{name}.json").write_text(text + "\n")
+    """Write one result whole or not at all, numbers shortened to nine digits: no timer is better."""
+    write_whole(folder / f"{name}.json", json.dumps(_shortened(data), indent=1) + "\n")
 
 
 def median_of(samples: Sequence[float]) -> dict[str, Any]:

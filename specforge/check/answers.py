@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 1 << 20
 """Inputs below it are drawn and answered sooner than a process starts."""
-STORED, NUMBERS = 2, 12
-"""Bytes of memory that an answer takes for each byte of its inputs, and for each number that becomes 64 bits: those of
-a stack of matrices do so one matrix at a time. Of what was stored it measured 6.1 times for caches of 16 bits and 11
-for paged ones (8 here), 13 and 21 for those of 8 bits (14), 21 for a matrix of 6 (17), 1.5 to 5 for experts (2)."""
+STORED, NUMBERS = 5, 16
+"""Bytes of memory that an answer takes at most for each byte of its inputs, and for each number that becomes 64 bits:
+those of a stack of matrices do so one matrix at a time. Of what was stored it measured 6.1 times for caches of 16 bits
+and 11 for paged ones (13 here), 13 and 21 for those of 8 bits (21), 21 for a matrix of 6 (24), 1.5 to 5 for experts."""
 
 Failed = TaskFailed | WorkerCrashed | WorkerTimeout | SpecForgeError
 """Why an errand has no result; the last is what is wrong with a reference itself."""

@@ -25,12 +25,12 @@ class TakenCard:
     notes: tuple[str, ...]
     """For the record: what was done to the card ahead of the run."""
 
-    def wait_for_others(self, context: Context) -> None:
-        """Wait until nobody else computes on the card; raises CardBusy after the wait that was asked for.
+    def wait_for_others(self, context: Context, seconds: float | None = None) -> None:
+        """Wait until nobody else computes on the card; raises CardBusy after `seconds`, or the wait that was asked for.
 
         For between two workers: the processes are looked at, not the utilisation, which still shows our own work.
         """
-        _wait(context, self.uuid, context.options.wait, utilised=False)
+        _wait(context, self.uuid, context.options.wait if seconds is None else seconds, utilised=False)
 
     def clocks_fault(self, *measured: Measurement) -> str | None:
         """Why what was measured was not on the clock asked for; None where it was, or where nothing was timed."""

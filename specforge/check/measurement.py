@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from specforge.backend.lock import CardBusy
-from specforge.backend.runner import KernelFault, Runner
-from specforge.backend.worker import START_TIMEOUT, TaskFailed, Worker, WorkerCrashed, WorkerTimeout
+from specforge.backend.runner import KernelFault
+from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 from specforge.check.answers import answer_ahead, settle_all, worth_ahead
 from specforge.check.backends import Choice
 from specforge.check.calibrate import calibrate
 from specforge.check.card import TakenCard, taken_card
 from specforge.check.context import Context
+from specforge.check.handover import CardGone, Trouble, greet, relieved, said
 from specforge.check.jobs import Job
 from specforge.check.journal import Journal
 from specforge.check.peers import GUEST_MODULES, MAKERS, absent_peer, gather_rounds, making_ahead, measure_round
@@ -28,20 +28,11 @@ from specforge.measure.owed import Timed
 from specforge.measure.peer import PeerCell, PeerMeasurement
 from specforge.measure.series import Mode
 from specforge.measure.session import Session
-from specforge.verify.crash import describe_crash
 from specforge.verify.example import ExampleResult
 
 FLOOR_SECONDS = 60.0
 MODULES = ("specforge.measure.case", "specforge.backend.cuda")
 """What a process that measures imports ahead of its turn."""
-
-
-class Trouble(Exception):
-    """The machine, not the kernel, kept a case from being measured."""
-
-
-class CardGone(Trouble):
-    """No process can use the card any more: every case that is left shares this trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +103,7 @@ class _Course:
             due = [job for job in jobs if any(self._left(job, number) for number in range(job.processes))]
             large = [job for job in due if worth_ahead(job)]
             width = self._context.settings.jobs
-            unmade = [job for job in due if job.peers and (job.case, 0) not in journal.peers]
+            unmade = self._peerless(due, 0)
             if large or unmade:
                 progress.stage("working out large cases' references, making peers")
             with making_ahead(unmade, self._choice.runner, min(MAKERS, width // 2)):
@@ -127,32 +118,12 @@ class _Course:
                     self._settle()
                     raise
                 with guest:
-                    left = [job for job in jobs if job.peers and (job.case, number) not in journal.peers]
-                    with self._relieved(host, guest if left else None, card):
+                    left = self._peerless(jobs, number)
+                    with relieved(host, guest if left else None, card, self._context):
                         self._settle()
                     left = [job for job in left if self._due(job, number, after=True)]
                     for job in self._told(f"measuring peers {where}", left):
                         journal.add_peers(job.case, number, self._peers(job, guest, card))
-
-    @contextmanager
-    def _relieved(self, old: Worker, new: Worker | None, card: TakenCard) -> Iterator[None]:
-        """End a process during the block, which times nothing, and have the next, if there is one, take the card."""
-
-        def relieve() -> None:
-            old.close()
-            if new is not None:
-                with suppress(CardGone):  # whoever needs it first meets the same
-                    greet(new, card, self._context)
-
-        with ThreadPoolExecutor(1) as beside:
-            relieved = beside.submit(relieve)
-            try:
-                yield
-            except BaseException:
-                if new is not None:
-                    new.close()
-                raise
-        relieved.result()
 
     def _told(self, stage: str, jobs: Sequence[Job]) -> Iterator[Job]:
         """Each job, with a line of progress for all that there are."""
@@ -161,18 +132,19 @@ class _Course:
         for done, job in enumerate(jobs):
             self._context.progress.advance(done)
             yield job
+        if jobs:
+            self._context.progress.advance(len(jobs))
 
     def _round(self, number: int, opened: ExitStack) -> tuple[Worker, Worker]:
         """The process that measures a round's cases and the one for their peers, both started where they are due.
 
         They import now, while references are worked out, what takes seconds later with nothing to do for the card.
         """
-        due = [job for job in self._jobs if self._due(job, number)]
         host = opened.enter_context(Worker(self._choice.runner, MODULES))
         guest = opened.enter_context(Worker(self._choice.runner, GUEST_MODULES))
-        if any(self._left(job, number) for job in due):
+        if any(self._left(job, number) for job in self._jobs):
             host.start()
-        if any(job.peers and (job.case, number) not in self.journal.peers for job in due):
+        if self._peerless(self._jobs, number):
             guest.start()
         return host, guest
 
@@ -206,6 +178,12 @@ class _Course:
         """Whether this round is due and the journal does not hold it."""
         return self._due(job, number) and (job.case, number) not in self.journal.rounds
 
+    def _peerless(self, jobs: Sequence[Job], number: int) -> list[Job]:
+        """Those whose peers this round is due to measure, and the journal does not hold."""
+        return [
+            job for job in jobs if job.peers and self._due(job, number) and (job.case, number) not in self.journal.peers
+        ]
+
     def _one(self, job: Job, number: int, worker: Worker, card: TakenCard) -> None:
         """One case in one process. Trouble with the machine is tried once more in a fresh one."""
         for attempt in (1, 2):
@@ -225,13 +203,13 @@ class _Course:
             except WorkerTimeout as late:
                 self.journal.add_round(job.case, number, KernelFault("hang", str(late)))
             except WorkerCrashed as crash:
-                self.journal.add_round(job.case, number, KernelFault("crash", _said(crash)))
+                self.journal.add_round(job.case, number, KernelFault("crash", said(crash)))
             except CardGone:
                 raise
             except (TaskFailed, Trouble) as trouble:
                 worker.restart()
                 if attempt == 2:
-                    self._trouble[job.case] = _said(trouble)
+                    self._trouble[job.case] = said(trouble)
                 continue
             return
 
@@ -257,7 +235,7 @@ class _Course:
             elif isinstance(failed, SpecForgeError):
                 wrong += failed.diagnostics
             else:
-                self._trouble[job.case] = f"what was timed could not be checked: {_said(failed)}"
+                self._trouble[job.case] = f"what was timed could not be checked: {said(failed)}"
         if wrong:
             raise SpecForgeError(*dict.fromkeys(wrong))
 
@@ -284,41 +262,12 @@ class _Course:
             with Worker(self._choice.runner) as worker:
                 floors = worker.call(measure_floors, None, timeout=FLOOR_SECONDS)
         except (SpecForgeError, TaskFailed, KernelFault, WorkerTimeout, WorkerCrashed) as error:
-            missing["floors"] = _said(error)
+            missing["floors"] = said(error)
         try:
             calibration = calibrate(self._choice, self._context)
         except SpecForgeError as error:
             missing["calibration"] = error.diagnostics[0].message
         return Session(floors, calibration, missing)
-
-
-def _said(error: Exception) -> str:
-    """Why a process has no result, in words."""
-    if isinstance(error, WorkerCrashed):
-        return describe_crash(error.reason, error.output)
-    return error.summary if isinstance(error, TaskFailed) else str(error)
-
-
-def greet(worker: Worker, card: TakenCard, context: Context) -> None:
-    """Start a process where none is; raises CardGone where two in a row cannot use the card."""
-    if worker.is_ready:
-        return
-    card.wait_for_others(context)
-    reason = ""
-    for _ in (1, 2):
-        try:
-            worker.call(_name, None, timeout=START_TIMEOUT)
-        except SpecForgeError as error:
-            reason = error.diagnostics[0].message
-        except (TaskFailed, KernelFault, WorkerTimeout, WorkerCrashed) as error:
-            reason = _said(error)
-        else:
-            return
-    raise CardGone(f"the card cannot be used any more: {reason}")
-
-
-def _name(runner: Runner, _: None) -> str:
-    return runner.name
 
 
 def _check_binaries(jobs: Sequence[Job], journal: Journal) -> None:

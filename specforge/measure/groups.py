@@ -53,7 +53,9 @@ def choose_groups(residency: Residency, launches: int, seconds: float) -> Groups
     return Groups(min(wanted, cycle), True)
 
 
-def groups_again(count: int, residency: Residency) -> Groups:
-    """What was chosen before, by its count: another process times the same graph, and a chain comes as far in it."""
-    rotating = Groups(count, False)
-    return rotating if rotating.displaces(residency) else Groups(count, True)
+def groups_again(count: int, residency: Residency) -> Groups | None:
+    """What was chosen before, by its count: another process times the same graph, and a chain comes as far in it.
+
+    None where this process has room for other copies, so that none of so many groups would be cold.
+    """
+    return next((each for scrub in (False, True) if (each := Groups(count, scrub)).displaces(residency)), None)

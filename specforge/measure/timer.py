@@ -76,20 +76,19 @@ class Timer:
 
     @contextmanager
     def graph(self, count: int | None = None, *, linked: bool = False, early: bool = False) -> Iterator[Graph]:
-        """A graph of `count` launch groups, or as many as make a good sample, replayed before.
+        """A graph of `count` launch groups, or as many as make a good sample where those are not cold, replayed before.
 
         For the rest see `DeviceCase.launch`.
         """
         with ExitStack() as owned:
+            again = None if count is None else groups_again(count, self.residency)
             guess = max(self.seconds - GAP * self._launches, self.seconds / 8)
-            groups = choose_groups(self.residency, self._launches, guess)
-            if count is not None:
-                groups = groups_again(count, self.residency)
+            groups = again or choose_groups(self.residency, self._launches, guess)
             replay = owned.enter_context(self.captured(groups, linked=linked, early=early))
             self._replays(replay, groups, 1)
             (seconds,) = self._replays(replay, groups, 1)
             better = choose_groups(self.residency, self._launches, seconds)
-            if count is None and not groups.count / 2 < better.count < groups.count * 2:  # the guess was far off
+            if again is None and not groups.count / 2 < better.count < groups.count * 2:  # the guess was far off
                 owned.close()
                 groups = better
                 replay = owned.enter_context(self.captured(groups, linked=linked, early=early))

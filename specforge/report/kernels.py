@@ -65,7 +65,7 @@ def _section(record: Record, changed: Sequence[str]) -> str:
     if not timed:
         return "\n".join([*lines, f"Nothing was timed: it {ran_on(record)}, `--until {record.request.until}`.", ""])
     if changed:
-        lines.append(f"**Stale**: these figures are of that commit, and {_list(changed)} changed since.")
+        lines.append(f"**Stale**: these figures are of that commit, and {listed(changed)} changed since.")
     lines += ["", *_table(timed), ""]
     notes = [*_flaws(timed), *_untimed(cases), *session_lines(record.session)]
     notes += [f"{each}." for each in (*absences(record), *allowances(record))]
@@ -145,7 +145,7 @@ def _untimed(cases: Sequence[CaseEntry]) -> Iterator[str]:
         yield f"Not timed: {some_cases(names)}: {reason}."
 
 
-def _list(names: Sequence[str]) -> str:
-    """Kernels by their own names, whichever of their files it was; everything else by its path."""
+def listed(names: Sequence[str]) -> str:
+    """Kernels by their own names, whichever of their files it was, everything else by its path; and has or have."""
     listed = [f"`{name}`" for name in dict.fromkeys(_KERNEL.sub(r"\1", name) for name in names)]
     return f"{', '.join(listed[:-1])} and {listed[-1]} have" if len(listed) > 1 else f"{listed[0]} has"

@@ -11,8 +11,8 @@ from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTi
 from specforge.check.backends import Choice, live_architecture
 from specforge.check.card import TakenCard
 from specforge.check.context import Context
+from specforge.check.handover import CardGone, Trouble, greet
 from specforge.check.jobs import Job
-from specforge.check.measurement import CardGone, Trouble, greet
 from specforge.check.metrics import floors_of
 from specforge.check.prepare import render_all
 from specforge.check.variants import Variant, variant_of

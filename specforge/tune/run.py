@@ -14,8 +14,8 @@ from specforge.backend.worker import Worker
 from specforge.check.backends import Choice, choose
 from specforge.check.card import taken_card
 from specforge.check.context import Context
+from specforge.check.handover import CardGone
 from specforge.check.jobs import timing_of
-from specforge.check.measurement import CardGone
 from specforge.check.options import Options, check_only, select
 from specforge.check.progress import reporter
 from specforge.check.run import load_all

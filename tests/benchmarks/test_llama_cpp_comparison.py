@@ -45,16 +45,24 @@ def test_a_row_has_both_medians_and_the_worst_of_both_intervals(tmp_path: Path) 
     shape = {"dtype": "q4_k", "rows": 4096, "columns": 2048, "tokens": 1}
     ours = comparison.amortised(RECORDS, "gemm/quant_gemv", shape)
     assert ours is not None
-    text = comparison.section(written(tmp_path), RECORDS)
+    text = comparison.section(written(tmp_path), [(one, ()) for one in RECORDS])
     (row,) = [line for line in text.splitlines() if PRODUCT in line]
     assert f"| {8e-6 / ours.value:.2f} ({7.9e-6 / ours.high:.2f} to {8.1e-6 / ours.low:.2f}) |" in row
     assert f"- {ATTENTION} has no time: wrong: error 0.2." in text
     assert "q4_k_4096x2048_t8" not in text
+    assert "- 1 more were timed at shapes that no record of ours has." in text
+    assert "Stale" not in text
+
+
+def test_figures_of_inputs_that_changed_are_stale(tmp_path: Path) -> None:
+    changed = ["kernels/gemm/quant_gemv/kernel.cu.j2"]
+    text = comparison.section(written(tmp_path), [(one, changed) for one in RECORDS])
+    assert "**Stale**: `gemm/quant_gemv` has changed since SpecForge's figures." in text
 
 
 def test_another_card_is_not_compared(tmp_path: Path) -> None:
-    assert PRODUCT not in comparison.section(written(tmp_path, "NVIDIA H200"), RECORDS)
+    assert PRODUCT not in comparison.section(written(tmp_path, "NVIDIA H200"), [(one, ()) for one in RECORDS])
 
 
 def test_no_result_is_said_to_be_missing(tmp_path: Path) -> None:
-    assert "Not measured yet" in comparison.section(tmp_path / "llama_cpp.json", RECORDS)
+    assert "Not measured yet" in comparison.section(tmp_path / "llama_cpp.json", [])

@@ -69,7 +69,20 @@ class Card:
         time.sleep(after)
         process.send_signal(signal.SIGKILL)
         self.said = process.communicate(timeout=60)
-        return process.returncode == -signal.SIGKILL
+        return process.returncode == -signal.SIGKILL and self.journal.exists()
+
+    def seconds_of_measuring(self, *options: str) -> float:
+        """Run undisturbed; how long its journal was there."""
+        process = self.start(*options)
+        while process.poll() is None and not self.journal.exists():
+            time.sleep(0.005)
+        begin = time.monotonic()
+        while process.poll() is None and self.journal.exists():
+            time.sleep(0.005)
+        seconds = time.monotonic() - begin
+        self.said = process.communicate(timeout=300)
+        assert process.returncode == 0, self.said
+        return seconds
 
     def _reached(self) -> int:
         """Something that changes once there is anything to kill."""

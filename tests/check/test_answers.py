@@ -100,7 +100,7 @@ def test_an_answer_takes_its_inputs_as_numbers_too_but_of_a_stack(
 ) -> None:
     given = BufferPlan("x", shape, dtype, "in", ("normal",), "cold", ())
     plan = replace(job(tmp_path, DOUBLE, 3).task.plan, buffers=(given,))
-    assert memory_of(plan) == 2 * given.nbytes + 12 * numbers
+    assert memory_of(plan) == 5 * given.nbytes + 16 * numbers
 
 
 def test_room_is_shared_and_never_overdrawn() -> None:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from specforge.backend.runner import Runner
-from specforge.backend.worker import Worker
+from specforge.check.handover import CardGone
 from specforge.check.journal import Journal
-from specforge.check.measurement import CardGone, _Course
+from specforge.check.measurement import _Course
 from specforge.diagnostics import Position, SpecForgeError
 from specforge.measure.case import MeasureTask
 from specforge.measure.measurement import Measurement
@@ -75,7 +75,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ordered]:
     def measure(jobs: list[Job], *, starts: int = 9) -> Ordered:
         left = [None] * starts
 
-        def there(_: object) -> None:
+        def there(*_: object) -> None:
             if not left:
                 raise CardGone("the card is gone")
             left.pop()
@@ -104,21 +104,6 @@ def test_every_process_times_the_graph_that_the_first_one_chose(tmp_path: Path, 
     asked = {key: found.notes[0] for key, found in journal.rounds.items() if isinstance(found, Measurement)}
     for size in (3, 5):
         assert [asked[f"case{size}", number] for number in range(3)] == ["{}", *[f"{{'overlapped': {size}}}"] * 2]
-
-
-def test_the_next_process_takes_the_card_while_a_round_is_settled() -> None:
-    card = SimpleNamespace(wait_for_others=lambda *_: None)
-    course = _Course([], None, Journal(None), SimpleNamespace())  # type: ignore[arg-type]
-    with Worker("emulator") as old, Worker("emulator") as new:
-        old.start()
-        with course._relieved(old, new, card):  # type: ignore[arg-type]
-            pass
-        assert old.pid is None
-        assert new.is_ready
-    with Worker("emulator") as new:
-        with pytest.raises(KeyboardInterrupt), course._relieved(old, new, card):  # type: ignore[arg-type]
-            raise KeyboardInterrupt
-        assert new.pid is None
 
 
 def test_what_was_timed_counts_where_the_card_goes(tmp_path: Path, run: Callable[..., Ordered]) -> None:

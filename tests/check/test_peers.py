@@ -209,7 +209,7 @@ def test_a_library_that_ends_their_process_makes_only_them_absent(tmp_path, monk
     monkeypatch.syspath_prepend(tmp_path)
     peers = (DeclaredPeer("torch", "first", Position(Path("peers.py"))),)
     job = Job("case", None, 1, peers)  # type: ignore[arg-type]
-    card = SimpleNamespace(wait_for_others=lambda context: None)
+    card = SimpleNamespace(wait_for_others=lambda *_: None)
     course = _Course([job], None, Journal(None), None)  # type: ignore[arg-type]
     with Worker("emulator", ("fatal_library",)) as guest:
         guest.start()

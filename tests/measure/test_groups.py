@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specforge.measure.groups import LONGEST, NODES, SAMPLE, choose_groups, groups_again
+from specforge.measure.groups import LONGEST, NODES, SAMPLE, Groups, choose_groups, groups_again
 from specforge.measure.residency import Residency, plan_residency
 from specforge.spec.geometry import BufferPlan, Plan
 
@@ -46,3 +46,9 @@ def test_cold_copies_are_always_displaced(cold: int, launches: int, seconds: flo
 def test_choices(cold: int, launches: int, seconds: float, count: int, scrub: bool) -> None:
     found = choose_groups(residency_of(cold), launches, seconds)
     assert (found.count, found.scrub) == (count, scrub)
+
+
+def test_other_room_for_copies_has_groups_chosen_anew() -> None:
+    one, two = (Residency({}, many, cold_bytes=4 * L2, scrub_bytes=0, total=4 * L2) for many in (1, 2))
+    assert groups_again(3, one) == Groups(3, False)
+    assert groups_again(3, two) is None  # a scrub would come behind a copy's second use
