@@ -16,6 +16,8 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +43,9 @@ def measure(program: Path, every: list[Case]) -> list[dict[str, Any]]:
     lines = [case.line("cold") for case in every]
     lines += [case.line("warm") for case in every if case.bytes <= WARM_BYTES]
     found: list[dict[str, Any]] = []
+    total = len(lines)
     while lines:
-        try:
-            ran = subprocess.run(
-                [program], input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=PATIENCE, check=False
-            )
-            text, said = ran.stdout, (ran.stderr.strip().splitlines() or [f"it ended with status {ran.returncode}"])[-1]
-        except subprocess.TimeoutExpired as error:
-            text, said = (error.stdout or b"").decode(), f"not done after {PATIENCE} s"
+        text, said = _run(program, lines, total)
         done = parse.timed(text)
         found += done
         broke, lines = parse.remaining(lines, len(done))
@@ -56,6 +53,33 @@ def measure(program: Path, every: list[Case]) -> list[dict[str, Any]]:
             name, mode = broke.split()[:2]
             found.append({"case": name, "mode": mode, "error": said})
     return found
+
+
+def _run(program: Path, lines: list[str], total: int) -> tuple[str, str]:
+    """What the program prints of the last of all lines, and why it ended; says which case it is at."""
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        late = threading.Timer(PATIENCE, process.kill)
+        late.start()
+        try:
+            with suppress(BrokenPipeError):  # it may end before it has read them all
+                process.stdin.write("\n".join(lines) + "\n")
+                process.stdin.close()
+            text = ""
+            for place, line in enumerate(process.stdout, total - len(lines) + 1):
+                print(f"timed {place} of {total}", file=sys.stderr, flush=True)
+                text += line
+        finally:
+            timely = late.is_alive()
+            late.cancel()
+        process.wait()
+        errors.seek(0)
+        last = (errors.read().strip().splitlines() or [f"it ended with status {process.returncode}"])[-1]
+    return text, last if timely else f"not done after {PATIENCE} s"
 
 
 def summed(one: dict[str, Any], kernels: dict[str, str]) -> dict[str, Any]:

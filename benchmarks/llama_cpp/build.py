@@ -11,6 +11,7 @@ import re
 import shutil
 import site
 import subprocess
+import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +93,7 @@ def build(
             partial = out / f"{name}.partial.o"
             _run(["nvcc", *flags, "-c", str(path), "-o", str(partial)])
             partial.rename(target)
+            print(f"compiled {name}", file=sys.stderr, flush=True)
         by_file[name] = time.monotonic() - started
 
     with ThreadPoolExecutor(jobs) as pool:

@@ -130,7 +130,7 @@ for text in sys.stdin:
 """
 
 
-def test_the_run_goes_on_behind_a_case_at_which_the_program_ends(tmp_path: Path):
+def test_the_run_goes_on_behind_a_case_at_which_the_program_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     program = tmp_path / "ops"
     program.write_text(PROGRAM)
     program.chmod(0o755)
@@ -142,9 +142,19 @@ def test_the_run_goes_on_behind_a_case_at_which_the_program_ends(tmp_path: Path)
         ("b", "cold", None),
         ("a", "warm", None),
     ]
+    assert capsys.readouterr().err == "timed 1 of 4\ntimed 3 of 4\ntimed 4 of 4\n"
     first, died = (command.summed(one, {"a": "gemm/quant_gemv", "dies": "k"}) for one in found[:2])
     assert first["seconds"]["median"] == pytest.approx(4.55e-6)
     assert "seconds" not in died
+
+
+def test_a_case_that_does_not_end_has_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    program = tmp_path / "ops"
+    program.write_text(PROGRAM.replace("sys.exit(3)", "__import__('time').sleep(60)"))
+    program.chmod(0o755)
+    monkeypatch.setattr(command, "PATIENCE", 1)
+    found = command.measure(program, [cases.Case(name, "kernel", ("mul_mat",), 2**30) for name in ("dies", "b")])
+    assert [(one["case"], one.get("error")) for one in found] == [("dies", "not done after 1 s"), ("b", None)]
 
 
 def test_the_command_writes_what_was_timed_and_from_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
