@@ -22,7 +22,7 @@ def section(path: Path, found: Sequence[tuple[Record, Sequence[str]]]) -> str:
     With a record the names of its inputs that have changed since.
     """
     if not path.exists():
-        return "Not measured yet: `python -m benchmarks.llama_cpp` on a card makes this section.\n"
+        return "Not measured yet: `python -m benchmarks.llama_cpp --source DIR` on a card makes this section.\n"
     result = json.loads(path.read_text())
     card, build = result["card"]["name"], result["llama_cpp"]
     same_card = [(record, changed) for record, changed in found if card_of(record) == card]
@@ -35,8 +35,10 @@ def section(path: Path, found: Sequence[tuple[Record, Sequence[str]]]) -> str:
             notes.append(f"- {case.name} has no time: {theirs[case.name]['error']}.")
         elif ours is not None:
             rows.append(_row(case.name, theirs[case.name]["seconds"], ours))
-    if len(rows) + len(notes) < len(theirs):
-        notes.append(f"- {len(theirs) - len(rows) - len(notes)} more were timed at shapes that no record of ours has.")
+    left = len(theirs) - len(rows) - len(notes)
+    if left:
+        why = "their shape is in no record, or no kernel does just that"
+        notes.append(f"- {left} more have no time of ours beside them: {why}.")
     head = [
         f"{card}, driver {result['card']['driver']}, {result['created'][:10]}; llama.cpp {build['commit']} (ggml "
         f"{build['ggml']}) from {build['package']} {build['version']}, built there in {build['seconds']:.0f} s.",

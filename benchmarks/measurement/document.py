@@ -22,8 +22,8 @@ PAGE = TOP / "docs" / "measurement.md"
 HEAD = """# What SpecForge's measurements are worth
 
 Made by `python -m benchmarks.measurement.document` from the files in results/measurement/, which the scripts of the
-same names in benchmarks/measurement/ write on a card. Clocks are as found; nothing is locked. All intervals are of
-95 %.
+same names in benchmarks/measurement/ write on a card (power.json without one, with `--write`). Clocks are as found;
+nothing is locked. All intervals are of 95 %.
 """
 
 

@@ -54,7 +54,7 @@ class Status(IntEnum):
 STATUS_MEANINGS: dict[Status, str] = {
     Status.INVALID: "bad command line, spec, template or reference; a template that does not compile included",
     Status.WRONG: "wrong or implausible result; illegal access, deadlock or hang of a kernel",
-    Status.MISSED: "a required target was missed",
+    Status.MISSED: "a required target was missed, or a cell is slower than in the record of --against",
     Status.UNDECIDED: "undecided: a required target is unmeasured or inconclusive, or the machine got in the way",
     Status.EMPTY: "nothing was selected",
     Status.MET: "every required target that this run was asked to decide is met",

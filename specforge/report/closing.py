@@ -29,14 +29,7 @@ def closing(record: Record) -> list[tuple[str, str]]:
     found += [("open", sentence) for sentence in _open(record, judged)]
     found += [("not requested", sentence) for sentence in _skipped(record, judged)]
     found += [("to settle it", sentence) for sentence in _settle(record, judged)]
-    return [*found, (f"exit status {record.status}", meaning(record))]
-
-
-def meaning(record: Record) -> str:
-    """What the exit status says."""
-    if record.status == Status.MISSED and slower(record):
-        return f"{STATUS_MEANINGS[Status.MISSED]}, or a cell is slower than before"
-    return STATUS_MEANINGS[Status(record.status)]
+    return [*found, (f"exit status {record.status}", STATUS_MEANINGS[Status(record.status)])]
 
 
 def _proven(record: Record, judged: Judged) -> list[str]:

@@ -22,13 +22,16 @@ def render(record: Record) -> str:
     commit = (record.sources.commit or "unknown")[:12]
     made = f"record {record.digest[:12]} of {record.created[:10]}, commit {commit}"
     modes = [mode for mode in MODES if any(mode in found.estimates for _, found in timed)]
-    processes = max(estimate.processes for _, found in timed for estimate in found.estimates.values())
-    several = f", {processes} processes" if processes > 1 else ""
+    processes = [estimate.processes for _, found in timed for estimate in found.estimates.values()]
+    least, most = min(processes), max(processes)
+    several = f", {least} to {most} processes" if least < most else f", {most} processes" if most > 1 else ""
+    hot = dict.fromkeys(case.benchmark for case, found in timed if {one.cold for one in found.rounds} == {"hot"})
+    cold = "cold" + (f" (but {', '.join(hot)}, which read nothing cold)" if hot else "")
     if modes == ["isolated"]:
         what = "Isolated time of one launch group"
     else:
         what = f"Time of one launch group: isolated (median){''.join(f', {mode}' for mode in modes[1:])}"
-    lines = [f"{what}, cold, on {environment.backend}{several}; {made}.", *session_lines(record.session), ""]
+    lines = [f"{what}, {cold}, on {environment.backend}{several}; {made}.", *session_lines(record.session), ""]
     shares = ["peak_bandwidth_share", *(["achievable_bandwidth_share"] if "amortised" in modes else [])]
     heads = [head for mode in modes for head in (_TITLES[mode], "95 % interval")]
     lines.append(

@@ -50,7 +50,7 @@ def test_a_row_has_both_medians_and_the_worst_of_both_intervals(tmp_path: Path) 
     assert f"| {8e-6 / ours.value:.2f} ({7.9e-6 / ours.high:.2f} to {8.1e-6 / ours.low:.2f}) |" in row
     assert f"- {ATTENTION} has no time: wrong: error 0.2." in text
     assert "q4_k_4096x2048_t8" not in text
-    assert "- 1 more were timed at shapes that no record of ours has." in text
+    assert "- 1 more have no time of ours beside them: " in text
     assert "Stale" not in text
 
 
