@@ -19,7 +19,10 @@ PIECE = 1 << 17
 
 @dataclass(frozen=True, slots=True)
 class OutputError:
-    """How far one output is from its reference: `ratio` is the largest |got - want| / allowed, wrong above 1."""
+    """How far one output is from its reference: `ratio` is the largest |got - want| / allowed, wrong above 1.
+
+    Of whole numbers whose reference says what is rounded, both are what goes beyond half of one.
+    """
 
     output: str
     ratio: float
@@ -61,7 +64,8 @@ class OutputError:
             found = f"{where} is {got}, the reference says {want}: they must be equal"
         else:
             error = f"off by {abs(self.got - self.want):.3g} where {self.allowed:.3g} is allowed"
-            found = f"{where} is {got}, the reference says {want}: {error}, {_times(self.ratio)} the tolerance"
+            found = f"{where} is {got}, the reference says {want}: {error}"
+            found += f", {_times(self.ratio)} the tolerance" if math.isfinite(self.ratio) else ""
         never = f", {self.unwritten:,} elements never written" if 0 < self.unwritten < self.wrong else ""
         rows = (
             f"{self.wrong_rows:,} of {self.total_rows:,} rows{self._of()} wrong"
@@ -98,6 +102,8 @@ def _judge(plan: Plan, buffer: BufferPlan, stored: Array, reference: Mapping[str
         raise ValueError(f"{buffer.name} has shape {stored.shape}, planned {buffer.shape}")
     tolerance, flat = plan.tolerances[buffer.name], stored.reshape(-1)
     want = {name: array.reshape(-1) for name, array in _of(buffer, reference).items()}
+    # Where a whole number is due and the reference says what is rounded, half of one is no error.
+    rounding = 0.5 if not buffer.element.is_float and want[buffer.name].dtype.kind == "f" else 0.0
 
     def allowed(part: slice) -> Array:
         some = {name: array[part] for name, array in want.items()}
@@ -111,7 +117,7 @@ def _judge(plan: Plan, buffer: BufferPlan, stored: Array, reference: Mapping[str
         if tolerance.exact and (got == due).all():
             worst = max(worst, 0.0)
             continue
-        ratios = np.where(got == due, 0.0, np.inf) if tolerance.exact else _ratios(got, due, allowed(part))
+        ratios = np.where(got == due, 0.0, np.inf) if tolerance.exact else _ratios(got, due, allowed(part), rounding)
         top = int(np.argmax(ratios))
         if ratios[top] > worst:
             worst, place = float(ratios[top]), start + top
@@ -129,7 +135,7 @@ def _judge(plan: Plan, buffer: BufferPlan, stored: Array, reference: Mapping[str
         row=tuple(index[axis] for axis in buffer.rows),
         got=widen(flat[one])[0].item(),
         want=want[buffer.name][place].item(),
-        allowed=float(allowed(one)[0]),
+        allowed=float(allowed(one)[0]) + rounding,
         wrong_rows=0 if wrong is None else int(np.count_nonzero(wrong.reshape(buffer.shape).any(axis=others))),
         total_rows=math.prod(buffer.shape[axis] for axis in buffer.rows),
         wrong=0 if wrong is None else int(np.count_nonzero(wrong)),
@@ -173,10 +179,13 @@ def _sum(found: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
     return total
 
 
-def _ratios(got: Array, want: Array, allowed: Array) -> Array:
-    """|got - want| / allowed: 0 where equal, infinite where nothing is allowed or `got` is not finite."""
+def _ratios(got: Array, want: Array, allowed: Array, rounding: float) -> Array:
+    """|got - want| beyond a rounding, over allowed: 0 where there is none, infinite where nothing is allowed.
+
+    Infinite, too, where `got` is not finite.
+    """
     with np.errstate(all="ignore"):
-        difference = np.abs(got - want)
+        difference = np.maximum(np.abs(got - want) - rounding, 0.0) if rounding else np.abs(got - want)
         ratios: Array = difference / allowed
     ratios[difference == 0] = 0.0
     ratios[~np.isfinite(got)] = np.inf

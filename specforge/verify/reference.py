@@ -167,16 +167,19 @@ def _output(plan: Plan, buffer: BufferPlan, value: object, here: Position) -> Ar
     if buffer.element.is_float:
         return _float_array(plan, buffer.name, buffer, value, here)
     array = _shaped(plan, buffer.name, buffer, value, here)
-    if array.dtype.kind not in "iub":
-        raise fail(
-            "SF507",
-            f"the reference returns {buffer.name!r} as {array.dtype}; {buffer.dtype} needs whole numbers (int64)",
-            here,
+    if array.dtype.kind == "f" and not plan.tolerances[buffer.name].exact:  # what a kernel rounds to a whole number
+        array = _float_array(plan, buffer.name, buffer, array, here)
+    elif array.dtype.kind not in "iub":
+        due = (
+            "whole numbers (int64)"
+            if plan.tolerances[buffer.name].exact
+            else "numbers (int64, or float64 to be rounded)"
         )
+        raise fail("SF507", f"the reference returns {buffer.name!r} as {array.dtype}; {buffer.dtype} needs {due}", here)
     info = np.iinfo(buffer.element.numpy().name)
-    if array.size and (int(array.min()) < info.min or int(array.max()) > info.max):
+    if array.size and (np.rint(array.min()) < info.min or np.rint(array.max()) > info.max):
         raise fail("SF507", f"the reference returns values for {buffer.name!r} that {buffer.dtype} cannot hold", here)
-    return array.astype(np.int64)
+    return array if array.dtype.kind == "f" else array.astype(np.int64)
 
 
 def _float_array(plan: Plan, name: str, buffer: BufferPlan, value: object, here: Position) -> Array:

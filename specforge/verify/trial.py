@@ -273,4 +273,5 @@ def _refused(error: SpecForgeError, what: str) -> str:
 
 
 def _stored(buffer: BufferPlan, values: Mapping[str, Array]) -> Array:
-    return values[buffer.name].astype(buffer.element.numpy())
+    array = values[buffer.name] if buffer.element.is_float else np.rint(values[buffer.name])
+    return array.astype(buffer.element.numpy())

@@ -95,6 +95,20 @@ def test_whole_numbers_that_rounding_may_tip() -> None:
     assert str(error).startswith("out[0, 2] is -8, the reference says -7: they must be equal")
 
 
+def test_half_of_one_is_no_error_where_the_reference_says_what_is_rounded() -> None:
+    """Beyond it the declared bound counts, and where that is 0 nothing."""
+    want, sizes = np.array([[4.4, 63.5, -7.0]]), np.array([[1.0, 1.0, 0.0]])
+    bound = Tolerance(False, conditioned=0.2)
+    assert compare(np.array([[4, 64, -7]], np.int32), want, bound, sizes).ratio == 0
+    assert compare(np.array([[5, 63, -7]], np.int32), want, bound, sizes).ratio == pytest.approx(0.5)
+    error = compare(np.array([[6, 63, -7]], np.int32), want, bound, sizes)
+    assert str(error).startswith("out[0, 0] is 6, the reference says 4.4: off by 1.6 where 0.7 is allowed, 5.5x")
+    error = compare(np.array([[4, 63, -6]], np.int32), want, bound, sizes)
+    assert (
+        str(error) == "out[0, 2] is -6, the reference says -7.0: off by 1 where 0.5 is allowed; 1 of 3 elements wrong"
+    )
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
 def test_poison_is_recognised(dtype: str) -> None:
     want = np.arange(6).reshape(2, 3)

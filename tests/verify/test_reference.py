@@ -47,6 +47,17 @@ def test_a_good_reference(blend: Kernel) -> None:
     assert not list(blend.folder.glob("__pycache__"))
 
 
+def test_a_whole_number_may_be_given_as_what_is_rounded(
+    make_kernel: Callable[[str, str], Kernel], blend: Kernel
+) -> None:
+    declared = (blend.folder / "kernel.yaml").read_text()
+    assert declared.count("best: exact") == 1
+    text = "def reference(*, x):\n    found = {'out': x, 'best': x[:, 0] + 0.25}\n"
+    text += "    return found | {'out_magnitude': x * x, 'best_magnitude': x[:, 1] ** 2}\n"
+    kernel = make_kernel(declared.replace("best: exact", "best: {conditioned: 0.5}"), text)
+    np.testing.assert_array_equal(call_reference(planned(kernel), inputs())["best"], [0.25, 3.25])
+
+
 @pytest.mark.parametrize(
     ("body", "line", "words"),
     [
