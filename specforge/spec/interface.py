@@ -260,7 +260,7 @@ def _check_tolerances(kernel: Kernel) -> Iterator[Diagnostic]:
             continue
         dtype = DTYPES.get(file.tensors[name].dtype)
         if isinstance(bound, ErrorBound) and dtype is not None and not dtype.is_float and not _only_conditioned(bound):
-            hint = "write `exact`, or `conditioned` alone: an error ahead of the rounding to a whole number"
+            hint = "write `exact`, or `conditioned` alone: how far an error ahead of its rounding may move it"
             yield Diagnostic("SF203", "integer outputs are exact", document.at(here), None, hint)
 
 

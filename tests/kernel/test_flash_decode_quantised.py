@@ -8,7 +8,7 @@ import pytest
 from specforge.roots import shipped
 from specforge.spec.geometry import plan
 from specforge.spec.interface import find_kernel
-from specforge.verify.compare import OutputError, judge
+from specforge.verify.compare import OutputError, judge, stored
 from specforge.verify.example import Example, draw_inputs
 from specforge.verify.reference import call_reference
 
@@ -25,7 +25,7 @@ def want() -> dict[str, np.ndarray]:
 
 def judged(want: dict[str, np.ndarray], xq: np.ndarray) -> OutputError:
     """What comparing says of whole numbers in the place of xq, all else being right."""
-    got = {buffer.name: want[buffer.name].astype(buffer.element.numpy()) for buffer in PLAN.buffers if buffer.is_judged}
+    got = {buffer.name: stored(buffer, want) for buffer in PLAN.buffers if buffer.is_judged}
     (error,) = [one for one in judge(PLAN, got | {"xq": xq.astype(np.int8)}, want) if one.output == "xq"]
     return error
 

@@ -59,6 +59,31 @@ def test_a_whole_number_may_be_given_as_what_is_rounded(
 
 
 @pytest.mark.parametrize(
+    ("best", "fits"),
+    [
+        ("x[:, 0] + 2147483644.4", True),
+        ("x[:, 0] + 2147483644.6", False),
+        ("np.full(2, 2**63, np.uint64)", False),
+        ("x[:, 0] > 1", True),
+        ("(x[:, 0] > 1).astype(np.int8)", True),
+    ],
+)
+def test_a_whole_number_that_its_type_holds(
+    make_kernel: Callable[[str, str], Kernel], blend: Kernel, best: str, fits: bool
+) -> None:
+    """What is rounded is held to the range that it is rounded into."""
+    declared = (blend.folder / "kernel.yaml").read_text().replace("best: exact", "best: {conditioned: 0.5}")
+    text = f"import numpy as np\n\ndef reference(*, x):\n    found = {{'out': x, 'best': {best}}}\n"
+    text += "    return found | {'out_magnitude': x * x, 'best_magnitude': np.zeros(2)}\n"
+    kernel = make_kernel(declared, text)
+    if fits:
+        call_reference(planned(kernel), inputs())
+        return
+    with pytest.raises(SpecForgeError, match="that i32 cannot hold"):
+        call_reference(planned(kernel), inputs())
+
+
+@pytest.mark.parametrize(
     ("body", "line", "words"),
     [
         ("    y = x\n    return {'out': 1 / (y * 0)}\n", 5, "FloatingPointError"),
