@@ -145,9 +145,8 @@ def _check_keys(display: ast.Dict, due: set[str], outputs: tuple[str, ...], path
 def _reason(name: str, outputs: tuple[str, ...]) -> str:
     if name in outputs:
         return "kernel.yaml declares it as an output"
-    return (
-        f"the `conditioned` tolerance of {name.removesuffix('_magnitude')!r} multiplies it: the size of what was summed"
-    )
+    output = name.removesuffix("_magnitude")
+    return f"the `conditioned` tolerance of {output!r} multiplies it: how far a relative error of one moves an element"
 
 
 def _is_conditioned(kernel: Kernel, output: str) -> bool:

@@ -130,7 +130,7 @@ class OutputErrorEntry(Entry):
 
     output: str
     ratio: float | Literal["inf"]
-    """Error over tolerance; above 1 is wrong."""
+    """Error over tolerance; above 1 is wrong. Of what a whole number is rounded from: beyond half of one."""
     index: list[int]
     got: float | str
     want: float | str

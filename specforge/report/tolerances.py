@@ -101,6 +101,8 @@ def _numbers(found: Allowance) -> Iterator[str]:
     headers = ("on drawn data", "of it: median", "largest", "allowed: median", "largest", "of a typical value")
     table = tabulate(rows, headers=headers, tablefmt="simple", colalign=("left", *["right"] * 5), disable_numparse=True)
     yield from textwrap.indent(str(table), "    ").splitlines()
+    if found.rounding:
+        yield f"    {found.rounding:g} besides: the reference returns what is rounded to a whole number"
     yield f"    |reference|: median {found.size.median:.3g}, largest {found.size.largest:.3g}"
 
 

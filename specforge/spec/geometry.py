@@ -89,7 +89,10 @@ class LaunchPlan:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """|got - reference| <= relative * |reference| + conditioned * magnitude + absolute; `exact` allows nothing."""
+    """|got - reference| <= relative * |reference| + conditioned * magnitude + absolute; `exact` allows nothing.
+
+    Half of one comes on top where a whole number is due and the reference returns what is rounded.
+    """
 
     exact: bool
     relative: float = 0.0

@@ -260,12 +260,12 @@ def _check_tolerances(kernel: Kernel) -> Iterator[Diagnostic]:
             continue
         dtype = DTYPES.get(file.tensors[name].dtype)
         if isinstance(bound, ErrorBound) and dtype is not None and not dtype.is_float and not _only_conditioned(bound):
-            hint = "write `exact`, or `conditioned` alone: the reference's magnitude is 0 but where rounding may decide"
+            hint = "write `exact`, or `conditioned` alone: how far an error ahead of its rounding may move it"
             yield Diagnostic("SF203", "integer outputs are exact", document.at(here), None, hint)
 
 
 def _only_conditioned(bound: ErrorBound) -> bool:
-    """Whole numbers that rounding may tip, as a quantised value at a tie: the reference says which."""
+    """Whole numbers that an error ahead of their rounding may tip, as a quantised value near a tie."""
     return bound.relative.text == bound.absolute.text == "0"
 
 

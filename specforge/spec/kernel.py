@@ -158,11 +158,16 @@ class Emulation(Section):
 
 
 class ErrorBound(Section):
-    """|got - reference| may be at most relative * |reference| + conditioned * magnitude + absolute, per element."""
+    """|got - reference| may be at most relative * |reference| + conditioned * magnitude + absolute, per element.
+
+    Of whole numbers, `conditioned` alone. Their reference returns what is rounded, as float64: half of one is free then
+    and either neighbour of a tie right. Or it returns them as int64, with the magnitude 0 where none may differ.
+    """
 
     relative: Formula = Field(default="0", validate_default=True)
     conditioned: Formula = Field(default="0", validate_default=True)
-    """Times the array that the reference returns as `<output>_magnitude`: the size of what was summed."""
+    """Times the array that the reference returns as `<output>_magnitude`: the size of what was summed; of whole numbers
+    how far a relative error of one would move what is rounded."""
     absolute: Formula = Field(default="0", validate_default=True)
 
 

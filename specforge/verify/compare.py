@@ -41,6 +41,8 @@ class OutputError:
     """The worst element by the names of its axes: `out[batch=0, q_heads=3]`."""
     row_axes: tuple[str, ...] = ()
     """What names a row."""
+    rounding: float = 0.0
+    """What |got - want| may be ahead of all that: see `rounding`."""
 
     @property
     def passed(self) -> bool:
@@ -57,11 +59,12 @@ class OutputError:
             found = f"{where} was never written (the reference says {want})"
         elif not math.isfinite(self.got):
             found = f"{where} is {got}, the reference says {want}"
-        elif self.allowed == 0:
+        elif self.allowed == self.rounding == 0:
             found = f"{where} is {got}, the reference says {want}: they must be equal"
         else:
-            error = f"off by {abs(self.got - self.want):.3g} where {self.allowed:.3g} is allowed"
-            found = f"{where} is {got}, the reference says {want}: {error}, {_times(self.ratio)} the tolerance"
+            off = f"{abs(self.got - self.want) - self.rounding:.3g}{' beyond its rounding' if self.rounding else ''}"
+            found = f"{where} is {got}, the reference says {want}: off by {off} where {self.allowed:.3g} is allowed"
+            found += f", {_times(self.ratio)} the tolerance" if self.allowed else ""
         never = f", {self.unwritten:,} elements never written" if 0 < self.unwritten < self.wrong else ""
         rows = (
             f"{self.wrong_rows:,} of {self.total_rows:,} rows{self._of()} wrong"
@@ -93,11 +96,12 @@ def judge(plan: Plan, got: Mapping[str, Array], want: Mapping[str, Array]) -> tu
     return tuple(_judge(plan, buffer, got[buffer.name], want) for buffer in plan.buffers if buffer.is_judged)
 
 
-def _judge(plan: Plan, buffer: BufferPlan, stored: Array, reference: Mapping[str, Array]) -> OutputError:
-    if stored.shape != buffer.shape:
-        raise ValueError(f"{buffer.name} has shape {stored.shape}, planned {buffer.shape}")
-    tolerance, flat = plan.tolerances[buffer.name], stored.reshape(-1)
+def _judge(plan: Plan, buffer: BufferPlan, left: Array, reference: Mapping[str, Array]) -> OutputError:
+    if left.shape != buffer.shape:
+        raise ValueError(f"{buffer.name} has shape {left.shape}, planned {buffer.shape}")
+    tolerance, flat = plan.tolerances[buffer.name], left.reshape(-1)
     want = {name: array.reshape(-1) for name, array in _of(buffer, reference).items()}
+    half = rounding(buffer, reference)
 
     def allowed(part: slice) -> Array:
         some = {name: array[part] for name, array in want.items()}
@@ -105,18 +109,18 @@ def _judge(plan: Plan, buffer: BufferPlan, stored: Array, reference: Mapping[str
 
     worst, place, unwritten = -1.0, 0, 0
     wrong: Array | None = None
-    for start in range(0, stored.size, PIECE):
+    for start in range(0, left.size, PIECE):
         part = slice(start, start + PIECE)
         got, due = widen(flat[part]), want[buffer.name][part]
         if tolerance.exact and (got == due).all():
             worst = max(worst, 0.0)
             continue
-        ratios = np.where(got == due, 0.0, np.inf) if tolerance.exact else _ratios(got, due, allowed(part))
+        ratios = np.where(got == due, 0.0, np.inf) if tolerance.exact else _ratios(got, due, allowed(part), half)
         top = int(np.argmax(ratios))
         if ratios[top] > worst:
             worst, place = float(ratios[top]), start + top
         if ratios[top] > 1:
-            wrong = np.zeros(stored.size, bool) if wrong is None else wrong
+            wrong = np.zeros(left.size, bool) if wrong is None else wrong
             wrong[part] = ratios > 1
             unwritten += 0 if buffer.is_given else int(np.count_nonzero(wrong[part] & _poisoned(flat[part])))
     index = tuple(int(axis) for axis in np.unravel_index(place, buffer.shape))
@@ -133,16 +137,31 @@ def _judge(plan: Plan, buffer: BufferPlan, stored: Array, reference: Mapping[str
         wrong_rows=0 if wrong is None else int(np.count_nonzero(wrong.reshape(buffer.shape).any(axis=others))),
         total_rows=math.prod(buffer.shape[axis] for axis in buffer.rows),
         wrong=0 if wrong is None else int(np.count_nonzero(wrong)),
-        total=stored.size,
+        total=left.size,
         unwritten=unwritten,
         place=buffer.at(index),
         row_axes=tuple(buffer.axes[axis] for axis in buffer.rows) if buffer.axes else (),
+        rounding=half,
     )
 
 
 def _of(buffer: BufferPlan, reference: Mapping[str, Array]) -> dict[str, Array]:
     """What the reference says of one output: its values and, where it gives it, their magnitude."""
     return {name: reference[name] for name in (buffer.name, f"{buffer.name}_magnitude") if name in reference}
+
+
+def rounding(buffer: BufferPlan, reference: Mapping[str, Array]) -> float:
+    """Half of one where a whole number is due and the reference says what is rounded, in float64; else 0.
+
+    That much is no error, so either neighbour of a tie is right.
+    """
+    return 0.5 if not buffer.element.is_float and reference[buffer.name].dtype.kind == "f" else 0.0
+
+
+def stored(buffer: BufferPlan, reference: Mapping[str, Array]) -> Array:
+    """What the reference says of an output as a kernel without an error would store it."""
+    array = reference[buffer.name]
+    return (np.rint(array) if rounding(buffer, reference) else array).astype(buffer.element.numpy())
 
 
 def allowance(plan: Plan, buffer: BufferPlan, reference: Mapping[str, Array]) -> Array:
@@ -173,10 +192,13 @@ def _sum(found: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
     return total
 
 
-def _ratios(got: Array, want: Array, allowed: Array) -> Array:
-    """|got - want| / allowed: 0 where equal, infinite where nothing is allowed or `got` is not finite."""
+def _ratios(got: Array, want: Array, allowed: Array, half: float) -> Array:
+    """|got - want| beyond `half`, over allowed: 0 where there is none, infinite where nothing is allowed.
+
+    Infinite, too, where `got` is not finite.
+    """
     with np.errstate(all="ignore"):
-        difference = np.abs(got - want)
+        difference = np.maximum(np.abs(got - want) - half, 0.0) if half else np.abs(got - want)
         ratios: Array = difference / allowed
     ratios[difference == 0] = 0.0
     ratios[~np.isfinite(got)] = np.inf

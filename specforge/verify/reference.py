@@ -166,17 +166,18 @@ def _check(plan: Plan, returned: object, here: Position) -> dict[str, Array]:
 def _output(plan: Plan, buffer: BufferPlan, value: object, here: Position) -> Array:
     if buffer.element.is_float:
         return _float_array(plan, buffer.name, buffer, value, here)
-    array = _shaped(plan, buffer.name, buffer, value, here)
-    if array.dtype.kind not in "iub":
-        raise fail(
-            "SF507",
-            f"the reference returns {buffer.name!r} as {array.dtype}; {buffer.dtype} needs whole numbers (int64)",
-            here,
-        )
+    array, exact = _shaped(plan, buffer.name, buffer, value, here), plan.tolerances[buffer.name].exact
+    rounded = array.dtype.kind == "f" and not exact
+    if rounded:
+        array = _float_array(plan, buffer.name, buffer, array, here)
+    elif array.dtype.kind not in "iub":
+        due = "whole numbers (int64)" if exact else "numbers (int64, or float64 to be rounded)"
+        raise fail("SF507", f"the reference returns {buffer.name!r} as {array.dtype}; {buffer.dtype} needs {due}", here)
     info = np.iinfo(buffer.element.numpy().name)
-    if array.size and (int(array.min()) < info.min or int(array.max()) > info.max):
+    ends = [int(np.rint(end)) if rounded else int(end) for end in (array.min(), array.max())] if array.size else []
+    if not all(info.min <= end <= info.max for end in ends):
         raise fail("SF507", f"the reference returns values for {buffer.name!r} that {buffer.dtype} cannot hold", here)
-    return array.astype(np.int64)
+    return array if rounded else array.astype(np.int64)
 
 
 def _float_array(plan: Plan, name: str, buffer: BufferPlan, value: object, here: Position) -> Array:

@@ -28,13 +28,15 @@ class Allowance:
     multiplied: dict[str, Spread]
     """What the coefficient of each term is multiplied with."""
     whole: Spread
+    rounding: float
+    """What is free besides: half of one where a whole number is due and the reference says what is rounded."""
 
 
 def allowances(plan: Plan, example: Example) -> list[Allowance]:
     """The tolerances of every output that is not exact, on an example's data; calls the reference."""
     import numpy as np
 
-    from specforge.verify.compare import Array, terms
+    from specforge.verify.compare import Array, rounding, terms
     from specforge.verify.example import draw_inputs
     from specforge.verify.reference import call_reference
 
@@ -55,6 +57,7 @@ def allowances(plan: Plan, example: Example) -> list[Allowance]:
                 {key: spread(values) for key, values in parts.items()},
                 {key: spread(values / getattr(bound, key)) for key, values in parts.items()},
                 spread(sum(parts.values(), start=np.zeros(buffer.shape))),
+                rounding(buffer, want),
             )
         )
     return found

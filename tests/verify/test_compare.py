@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from specforge.spec.geometry import BufferPlan, Plan, Tolerance
-from specforge.verify.compare import OutputError, judge
+from specforge.verify.compare import OutputError, judge, stored
 
 
 def planned(shape: tuple[int, ...], dtype: str, tolerance: Tolerance, rows: tuple[int, ...] | None = None) -> Plan:
@@ -93,6 +93,29 @@ def test_whole_numbers_that_rounding_may_tip() -> None:
     assert not compare(np.array([[4, 62, -7]], np.int32), want, tied, ties).passed
     error = compare(np.array([[4, 64, -8]], np.int32), want, tied, ties)
     assert str(error).startswith("out[0, 2] is -8, the reference says -7: they must be equal")
+
+
+def test_half_of_one_is_no_error_where_the_reference_says_what_is_rounded() -> None:
+    """Beyond it the declared bound counts, and where that is 0 nothing."""
+    want, sizes = np.array([[4.4, 63.5, -7.0]]), np.array([[1.0, 1.0, 0.0]])
+    bound = Tolerance(False, conditioned=0.2)
+    assert compare(np.array([[4, 64, -7]], np.int32), want, bound, sizes).ratio == 0
+    assert compare(np.array([[5, 63, -7]], np.int32), want, bound, sizes).ratio == pytest.approx(0.5)
+    error = compare(np.array([[6, 63, -7]], np.int32), want, bound, sizes)
+    assert str(error).startswith(
+        "out[0, 0] is 6, the reference says 4.4: off by 1.1 beyond its rounding where 0.2 is allowed"
+    )
+    assert ", 5.5x the tolerance" in str(error)
+    error = compare(np.array([[4, 63, -6]], np.int32), want, bound, sizes)
+    assert str(error).startswith("out[0, 2] is -6, the reference says -7.0: off by 0.5 beyond its rounding where 0 is")
+
+
+def test_what_a_kernel_without_an_error_stores() -> None:
+    """Whole numbers as they are, beyond what a float64 tells apart, too; what is to be rounded to the nearest, even."""
+    (buffer,) = planned((2,), "i64", Tolerance(True)).buffers
+    large = np.array([2**53 + 1, 2**63 - 1])
+    np.testing.assert_array_equal(stored(buffer, {"out": large}), large)
+    np.testing.assert_array_equal(stored(buffer, {"out": np.array([2.5, -0.6])}), [2, -1])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])

@@ -107,6 +107,17 @@ def test_integers_have_corruptions_of_their_own() -> None:
     assert {*EVERY, *INTEGERS, "8 of experts=128 left out"} <= {name for output, name in found if output == "ids"}
 
 
+def test_at_a_tie_no_tolerance_tells_one_whole_number_from_the_next(
+    make_kernel: Callable[[str, str], Kernel], blend: Kernel
+) -> None:
+    declared = (blend.folder / "kernel.yaml").read_text().replace("best: exact", "best: {conditioned: 0.5}")
+    text = "import numpy as np\n\ndef reference(*, x, scale):\n    zero = np.zeros(len(x))\n"
+    text += "    return {'out': x, 'out_magnitude': abs(x), 'best': zero + 4.5, 'best_magnitude': zero}\n"
+    parameters = {"rows": 2, "width": 3, "dtype": "bf16", "group": 1, "signed": True}
+    found = survivors(tried(make_kernel(declared, text), parameters))
+    assert "either neighbour of a tie is right" in found["best", "off by one"].cure
+
+
 def test_the_last_choice_swapped_with_the_next() -> None:
     kernel = shipped_kernel("moe/router_topk")
     (trial,) = (trial for trial in tried(kernel, ROUTER) if trial.corruption == SWAPPED)

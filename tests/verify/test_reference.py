@@ -47,6 +47,42 @@ def test_a_good_reference(blend: Kernel) -> None:
     assert not list(blend.folder.glob("__pycache__"))
 
 
+def test_a_whole_number_may_be_given_as_what_is_rounded(
+    make_kernel: Callable[[str, str], Kernel], blend: Kernel
+) -> None:
+    declared = (blend.folder / "kernel.yaml").read_text()
+    assert declared.count("best: exact") == 1
+    text = "def reference(*, x):\n    found = {'out': x, 'best': x[:, 0] + 0.25}\n"
+    text += "    return found | {'out_magnitude': x * x, 'best_magnitude': x[:, 1] ** 2}\n"
+    kernel = make_kernel(declared.replace("best: exact", "best: {conditioned: 0.5}"), text)
+    np.testing.assert_array_equal(call_reference(planned(kernel), inputs())["best"], [0.25, 3.25])
+
+
+@pytest.mark.parametrize(
+    ("best", "fits"),
+    [
+        ("x[:, 0] + 2147483644.4", True),
+        ("x[:, 0] + 2147483644.6", False),
+        ("np.full(2, 2**63, np.uint64)", False),
+        ("x[:, 0] > 1", True),
+        ("(x[:, 0] > 1).astype(np.int8)", True),
+    ],
+)
+def test_a_whole_number_that_its_type_holds(
+    make_kernel: Callable[[str, str], Kernel], blend: Kernel, best: str, fits: bool
+) -> None:
+    """What is rounded is held to the range that it is rounded into."""
+    declared = (blend.folder / "kernel.yaml").read_text().replace("best: exact", "best: {conditioned: 0.5}")
+    text = f"import numpy as np\n\ndef reference(*, x):\n    found = {{'out': x, 'best': {best}}}\n"
+    text += "    return found | {'out_magnitude': x * x, 'best_magnitude': np.zeros(2)}\n"
+    kernel = make_kernel(declared, text)
+    if fits:
+        call_reference(planned(kernel), inputs())
+        return
+    with pytest.raises(SpecForgeError, match="that i32 cannot hold"):
+        call_reference(planned(kernel), inputs())
+
+
 @pytest.mark.parametrize(
     ("body", "line", "words"),
     [

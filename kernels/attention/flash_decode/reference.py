@@ -84,7 +84,7 @@ def reference(
         share = 1.0 / (1.0 + np.exp(-np.clip(gate[..., head_dim:], -700.0, None)))
         out, magnitude = out * share, magnitude * share
     if emit:
-        xq, xq_error, xs, xs_error = quantised(out, magnitude, int(length.max()))
+        xq, xq_error, xs, xs_error = quantised(out, magnitude)
     return {
         "out": out,
         "out_magnitude": magnitude,
@@ -95,11 +95,10 @@ def reference(
     }
 
 
-def quantised(out: np.ndarray, magnitude: np.ndarray, tokens: int) -> tuple[np.ndarray, ...]:
-    """Return integers and how far an error may move each; a scale for every 32 and its condition.
+def quantised(out: np.ndarray, magnitude: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return what is rounded to integers and its condition; a scale for every 32 and its condition.
 
-    The error is that of `out` in the worst of cases: all tokens in one split, and one warp. Where the results of 32 all
-    but cancel it is large beside their largest, and an integer may be any.
+    Where the results of 32 all but cancel their error is large beside the largest, and an integer may be any.
     """
     blocks, sizes = (array.reshape(len(out), -1, 32) for array in (out, magnitude))
     largest = np.abs(blocks).max(axis=2, keepdims=True)
@@ -107,9 +106,6 @@ def quantised(out: np.ndarray, magnitude: np.ndarray, tokens: int) -> tuple[np.n
     safe = np.where(largest > 0, largest, 1.0)
     quotient = np.where(largest > 0, 127.0 * blocks / safe, 0.0)
     most = sizes.max(axis=2, keepdims=True)
-    relative = 2.0**-24 * (220 + tokens / 4)
-    error = relative * (127.0 * sizes + np.abs(quotient) * most) / safe + 2.0**-24 * 6 * np.abs(quotient)
-    whole = np.rint(quotient)
-    steps = np.maximum(np.rint(quotient + error) - whole, whole - np.rint(quotient - error))
-    whole, moved = (array.reshape(len(out), -1) for array in (whole.astype(np.int64), np.minimum(steps, 254.0)))
-    return whole, moved, largest[..., 0] / 127.0, most[..., 0] / 127.0
+    error = (127.0 * sizes + np.abs(quotient) * most) / safe
+    quotient, error = (array.reshape(len(out), -1) for array in (quotient, error))
+    return quotient, error, largest[..., 0] / 127.0, most[..., 0] / 127.0

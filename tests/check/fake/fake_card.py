@@ -23,6 +23,7 @@ from specforge.backend.buffers import lay_out
 from specforge.backend.cuda import CudaRunner
 from specforge.backend.probe import LiveCard, Probe
 from specforge.backend.runner import KernelFault, Runner, create_runner
+from specforge.verify.compare import stored
 from specforge.verify.reference import call_reference
 
 UUID = "GPU-fake"
@@ -98,7 +99,7 @@ class FakeCase:
         if self._answer is None:
             self._answer = call_reference(self.plan, self._inputs)
         outs = [buffer for buffer in self.plan.buffers if buffer.is_judged]
-        found = {buffer.name: self._answer[buffer.name].astype(buffer.element.numpy()) for buffer in outs}
+        found = {buffer.name: stored(buffer, self._answer) for buffer in outs}
         return found if self._written else {name: np.full_like(array, -1) for name, array in found.items()}
 
     def violations(self, rotations: int = 1) -> tuple[str, ...]:
