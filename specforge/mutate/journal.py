@@ -13,10 +13,10 @@ from typing import Any
 import specforge
 from specforge.check.fuzzing import EMULATED_STEPS
 from specforge.disk import write_whole
+from specforge.kernel.comments import without_comments
 from specforge.mutate.baseline import examples_of
 from specforge.mutate.build import CHECKED
 from specforge.mutate.outcome import Outcome
-from specforge.mutate.tokens import without_comments
 from specforge.spec.headers import local_headers
 from specforge.spec.interface import Kernel
 

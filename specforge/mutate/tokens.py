@@ -9,17 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-_TOKEN = re.compile(
-    r"""
-      (?P<skip>\s+ | //(?:\\\n|[^\n])* | /\*.*?(?:\*/|\Z) | \{%.*?%\} | \{\#.*?\#\} | (?<![^\n])[ \t]*\#(?:\\\n|[^\n])*)
-    | (?P<tag>\{\{.*?\}\}\w*)
-    | (?P<text>R"(?P<fence>[^()\\\s]{0,16})\(.*?\)(?P=fence)" | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*')
-    | (?P<number>\.?[0-9](?:[eEpP][+-]|'?[\w.])*)
-    | (?P<name>[A-Za-z_]\w*)
-    | (?P<mark><<=|>>=|\.\.\.|->|::|\+\+|--|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|.)
-    """,
-    re.DOTALL | re.VERBOSE,
-)
+from specforge.kernel.comments import TOKEN
+
 _DIRECTIVE = re.compile(r"^[ \t]*#(?!\})(?:\\\n|[^\n])*", re.MULTILINE)
 _OPENING, _CLOSING = "([{", ")]}"
 _CONTROL = frozenset({"if", "for", "while", "switch"})
@@ -107,19 +98,12 @@ class Source:
         return self.boundary(start - 1, 1, frozenset({";"})) + 1
 
 
-def without_comments(text: str) -> str:
-    """What a template says to a compiler, in single spaces and lines."""
-    parts = [found.group() for found in _TOKEN.finditer(text)]
-    kept = "".join(" " if part.startswith(("//", "/*", "{#")) else part for part in parts)
-    return re.sub(r"\s*\n\s*", "\n", re.sub(r"[ \t]+", " ", kept)).strip()
-
-
 def read(text: str) -> Source:
     """Take a template apart."""
     blanked = _DIRECTIVE.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), text)
     tokens = [
         Token(found.lastgroup if found.lastgroup != "fence" else "text", found.group(), found.start())
-        for found in _TOKEN.finditer(blanked)
+        for found in TOKEN.finditer(blanked)
         if found.lastgroup not in {"skip", None}
     ]
     aliases = {name for names in _ALIAS.findall(text) for name in names if name}

@@ -36,6 +36,8 @@ class InputFile(Entry):
     sha256: str
     without_mutants_sha256: str | None = None
     """Of a kernel.yaml, over its data as JSON in the file's order, less `equivalent_mutants`; none in older records."""
+    without_comments_sha256: str | None = None
+    """Of a template or a header; none in older records."""
 
 
 class Sources(Entry):

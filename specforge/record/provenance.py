@@ -11,6 +11,7 @@ from typing import Literal
 
 from specforge import __version__
 from specforge.diagnostics import Diagnostic, Position, SpecForgeError
+from specforge.kernel.comments import without_comments
 from specforge.record.history import git_state
 from specforge.record.model import InputFile, Record, Sources
 from specforge.roots import home, include_dirs, shipped
@@ -89,27 +90,30 @@ def input_files(spec: Spec, *tunings: Tunings) -> list[InputFile]:
     """
     found: dict[str, InputFile] = {}
 
-    def add(role: Role, path: Path, sha256: str, said: str | None = None) -> None:
+    def add(role: Role, path: Path, sha256: str, **said: str | None) -> None:
         name = _name(path, spec)
-        found.setdefault(name, InputFile(role=role, path=name, sha256=sha256, without_mutants_sha256=said))
+        found.setdefault(name, InputFile(role=role, path=name, sha256=sha256, **said))
+
+    def add_code(role: Role, path: Path) -> None:
+        add(role, path, _sha256(path), without_comments_sha256=_without_comments_sha256(path))
 
     for document in spec.documents:
         add(_role(document.data), document.path, document.sha256)
     for path in sorted({benchmark.kernel.folder for benchmark in spec.benchmarks if benchmark.kernel}):
         kernel = next(item.kernel for item in spec.benchmarks if item.kernel and item.kernel.folder == path)
         document = kernel.document
-        add("kernel", document.path, document.sha256, _without_mutants_sha256(document))
-        add("template", kernel.template, _sha256(kernel.template))
+        add("kernel", document.path, document.sha256, without_mutants_sha256=_without_mutants_sha256(document))
+        add_code("template", kernel.template)
         add("reference", kernel.reference, _sha256(kernel.reference))
         if kernel.peers is not None:
             add("peers", kernel.peers, _sha256(kernel.peers))
         if kernel.examples.is_file():
             add("examples", kernel.examples, _sha256(kernel.examples))
         for header in sorted(file for file in path.rglob("*") if file.suffix in (".cuh", ".h")):
-            add("header", header, _sha256(header))  # of its own, beside the template
+            add_code("header", header)  # of its own, beside the template
     for folder in include_dirs(spec.roots):
         for header in sorted(path for path in folder.rglob("*") if path.is_file()):
-            add("header", header, _sha256(header))
+            add_code("header", header)
     for document in (document for tuning in (spec.tunings, *tunings) for document in tuning.used()):
         add("tuning", document.path, document.sha256)
     return list(found.values())
@@ -123,6 +127,14 @@ def _without_mutants_sha256(document: Document) -> str:
     """
     said = {key: value for key, value in document.data.items() if key != "equivalent_mutants"}
     return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()
+
+
+def _without_comments_sha256(path: Path) -> str | None:
+    """SHA-256 of what a template or a header says to a compiler; None of what is no text."""
+    try:
+        return hashlib.sha256(without_comments(path.read_text(encoding="utf-8")).encode()).hexdigest()
+    except UnicodeDecodeError:
+        return None
 
 
 def input_paths(spec: Spec, *tunings: Tunings) -> list[Path]:
@@ -140,7 +152,7 @@ def locate(name: str, spec: Path) -> Path:
 def changed_inputs(record: Record, spec: Path) -> list[Diagnostic]:
     """SF603 for every input that is gone or differs from what the record was made from.
 
-    Of a kernel.yaml `equivalent_mutants` and comments may differ, where the record holds a digest that leaves them out.
+    Comments may differ, and `equivalent_mutants`, where the record holds a digest that leaves them out.
     """
     found = []
     for entry in _changed(record, spec):
@@ -166,7 +178,9 @@ def _changed(record: Record, spec: Path) -> Iterator[InputFile]:
 
 
 def _says_the_same(entry: InputFile, path: Path) -> bool:
-    """Whether a kernel.yaml that changed differs in nothing that the record depends on; not so where none can tell."""
+    """Whether a file that changed differs in nothing that the record depends on; not so where none can tell."""
+    if entry.without_comments_sha256 is not None:
+        return _without_comments_sha256(path) == entry.without_comments_sha256
     if entry.without_mutants_sha256 is None:
         return False
     try:

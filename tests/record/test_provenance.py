@@ -94,7 +94,7 @@ def test_a_changed_and_a_missing_input_make_a_record_stale(elsewhere, samples):
     record = samples.undecided().model_copy(update={"inputs": input_files(spec)})
     assert changed_inputs(record, elsewhere) == []
     template = elsewhere.parents[1] / "kernels/mine/router_topk/kernel.cu.j2"
-    template.write_text(template.read_text() + "\n")
+    template.write_text(template.read_text() + ";\n")
     (template.parent / "reference.py").unlink()
     found = changed_inputs(record, elsewhere)
     assert {item.code for item in found} == {"SF603"}
@@ -102,6 +102,23 @@ def test_a_changed_and_a_missing_input_make_a_record_stale(elsewhere, samples):
         "the record is stale: its reference is gone",
         "the record is stale: its template has changed",
     ]
+
+
+@pytest.mark.parametrize(
+    ("edit", "stale"), [("// A word more.\n", False), ("{# and another #}\n", False), (";\n", True)]
+)
+@pytest.mark.parametrize("name", ["kernel.cu.j2", "own.cuh"])
+def test_a_comment_leaves_a_record_current(elsewhere, samples, name, edit, stale):
+    """A template's header says what was measured, so it is written after measuring."""
+    folder = elsewhere.parents[1] / "kernels/mine/router_topk"
+    (folder / "own.cuh").write_text("#pragma once\n")
+    inputs = input_files(load_spec(elsewhere))
+    (folder / name).write_text(edit + (folder / name).read_text())
+    older = [entry.model_copy(update={"without_comments_sha256": None}) for entry in inputs]
+    for entries, is_stale in ((inputs, stale), (older, True)):
+        record = samples.undecided().model_copy(update={"inputs": entries})
+        assert bool(changed_inputs(record, elsewhere)) == is_stale
+        assert changed_since(record, elsewhere) == [f"kernels/mine/router_topk/{name}"] * is_stale
 
 
 KERNEL = "kernels/mine/router_topk/kernel.yaml"

@@ -1,0 +1,25 @@
+"""What a template or a header says to a compiler: its tokens, less its comments."""
+
+from __future__ import annotations
+
+import re
+
+TOKEN = re.compile(
+    r"""
+      (?P<skip>\s+ | //(?:\\\n|[^\n])* | /\*.*?(?:\*/|\Z) | \{%.*?%\} | \{\#.*?\#\} | (?<![^\n])[ \t]*\#(?:\\\n|[^\n])*)
+    | (?P<tag>\{\{.*?\}\}\w*)
+    | (?P<text>R"(?P<fence>[^()\\\s]{0,16})\(.*?\)(?P=fence)" | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*')
+    | (?P<number>\.?[0-9](?:[eEpP][+-]|'?[\w.])*)
+    | (?P<name>[A-Za-z_]\w*)
+    | (?P<mark><<=|>>=|\.\.\.|->|::|\+\+|--|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|.)
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""C++ with jinja tags in it: everything is one of these."""
+
+
+def without_comments(text: str) -> str:
+    """The text less comments, in single spaces and lines."""
+    parts = [found.group() for found in TOKEN.finditer(text)]
+    kept = "".join(" " if part.startswith(("//", "/*", "{#")) else part for part in parts)
+    return re.sub(r"\s*\n\s*", "\n", re.sub(r"[ \t]+", " ", kept)).strip()
