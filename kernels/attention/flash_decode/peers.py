@@ -1,7 +1,7 @@
 """Others that attend from one token to a KV cache: PyTorch's backends, a split-KV kernel in Triton, FlashInfer.
 
-All read k and v as they lie, [batch, capacity, kv_heads, head_dim]; nobody gets them packed anew. Triton's takes pages,
-bytes and gates too, FlashInfer's pages; what else had to be gathered, widened or multiplied were no time of theirs.
+All read k and v as they lie, [batch, capacity, kv_heads, head_dim]; nobody gets them packed anew. Triton's takes all
+that the kernel does, FlashInfer's pages; what else had to be gathered, widened or multiplied were no time of theirs.
 """
 
 from functools import cache
@@ -67,8 +67,6 @@ def _sdpa(tensors, parameters, backend):
 def triton_split(tensors, parameters, stream):
     import torch
 
-    if parameters["emit"]:
-        raise RuntimeError("its softmax weights have 16 bits, and integers made of that may be others")
     q, out = tensors["q"], tensors["out"]
     caches = [tensors[name] for name in ("k", "v", "k_scale", "v_scale", "block_table", "length")]
     batch, q_heads, head_dim = q.shape
@@ -92,8 +90,8 @@ def triton_split(tensors, parameters, stream):
             num_warps=8 if head_dim > 128 else 4, num_stages=3 if head_dim <= 256 else 2, **kind,
         )  # fmt: skip
         combine[(q_heads, batch)](
-            sums, stats, tensors["gate"], out, splits, HEADS=q_heads, DIM=head_dim, GATED=parameters["gated"],
-            SPLITS=1 << (splits - 1).bit_length(), num_warps=4,
+            sums, stats, tensors["gate"], out, tensors["xq"], tensors["xs"], splits, HEADS=q_heads, DIM=head_dim,
+            GATED=parameters["gated"], EMIT=parameters["emit"], SPLITS=1 << (splits - 1).bit_length(), num_warps=4,
         )  # fmt: skip
 
     run()
@@ -161,10 +159,10 @@ def _triton_combine():
 
     @triton.jit
     def combine(
-        sums, stats, gate, out, splits,
-        HEADS: tl.constexpr, DIM: tl.constexpr, SPLITS: tl.constexpr, GATED: tl.constexpr,
+        sums, stats, gate, out, xq, xs, splits,
+        HEADS: tl.constexpr, DIM: tl.constexpr, SPLITS: tl.constexpr, GATED: tl.constexpr, EMIT: tl.constexpr,
     ):  # fmt: skip
-        """One head: the splits' sums brought to one maximum, added up, over their weight."""
+        """One head: the splits' sums brought to one maximum, added up, over their weight; as bytes, too."""
         head = tl.program_id(1) * HEADS + tl.program_id(0)
         split = tl.arange(0, SPLITS)
         dim = tl.arange(0, DIM)
@@ -178,6 +176,15 @@ def _triton_combine():
         if GATED:
             result = result * tl.sigmoid(tl.load(gate + (head * 2 + 1) * DIM + dim))
         tl.store(out + head * DIM + dim, result.to(out.dtype.element_ty))
+        if EMIT:
+            blocks = tl.reshape(result, [DIM // 32, 32])
+            largest = tl.max(tl.abs(blocks), 1)
+            largest = tl.where(largest < 2.0**-100, 0.0, largest)
+            steps = blocks * tl.where(largest > 0, 127.0 / largest, 0.0)[:, None]
+            block = tl.arange(0, DIM // 32)
+            place = (head * DIM + block * 32)[:, None] + tl.arange(0, 32)[None, :]
+            tl.store(xq + place, tl.floor(steps + 0.5).to(tl.int8))
+            tl.store(xs + head * (DIM // 32) + block, largest * (1.0 / 127.0))
 
     return combine
 
