@@ -246,7 +246,7 @@ def table(result: dict[str, Any]) -> str:
         found = result["all"]
         lines += [
             "",
-            f"`specforge check specs/*.yaml --until verify --backend emulator`, {found['specs']} specs with an empty state "
+            f"`specforge check specs/*.yaml --until verify --backend emulator`, {found['specs']} specs, empty state "
             f"folder: {found['seconds']:.0f} s, exit status {found['status']}; the aim is {ALL:.0f}.",
         ]
     return "\n".join(lines) + "\n"
