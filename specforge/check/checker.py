@@ -32,6 +32,8 @@ SHARE = 120
 """That call takes at most the wall budget over this: on the two largest cases there are some twenty in all."""
 LARGEST = 1 << 28
 """Bytes of the inputs of the largest case."""
+LESSER = 1 << 23
+"""Bytes of the inputs of any other case, as far as the same tolerances are those of a smaller one."""
 GROWTH = 8
 """Factor from one size to the next while the largest is looked for."""
 
@@ -39,10 +41,10 @@ GROWTH = 8
 def examine(kernel: Kernel, cases: Sequence[Plan], variants: Sequence[Mapping[str, Scalar]], benches: Benches) -> bool:
     """Refuse a kernel file whose tolerances let a known corruption pass, or reject the best possible result.
 
-    Tried on the least of the spec's cases, on the same in every variant, and along each axis that is summed over and
-    grows from case to case: at the largest size whose reference takes about a second, and half way to it. Raises SF509
-    with every corruption that passes, and SF507 where the reference ends its process. Returns whether all was tried:
-    the deadline may come first.
+    Tried on the least of the spec's cases (a part of it that has the same tolerances, where it is large), on the same
+    in every variant, and along each axis that is summed over and grows from case to case: at the largest size whose
+    reference takes about a second, and half way to it. Raises SF509 with every corruption that passes, and SF507 where
+    the reference ends its process. Returns whether all was tried: the deadline may come first.
     """
     least, largest = (choose(cases, key=lambda case: case.steps) for choose in (min, max))
     limit = min(REFERENCE_SECONDS, benches.seconds / SHARE)
@@ -121,10 +123,37 @@ class Bench:
 
 def _try(kernel: Kernel, case: Plan, benches: Benches, only: str | None = None) -> list[Diagnostic]:
     with benches.lend() as bench:
+        case = case if only else _lesser(kernel, case, bench.device)
         example = Example(case.parameters, seed=bench.seed)
         task = prepare(kernel, case, example, least=only is None, only=only)
         trials = bench.call(check_tolerances, task)
     return [_survived(kernel, trial, example) for trial in trials if trial.outcome == "survived"]
+
+
+def _lesser(kernel: Kernel, case: Plan, device: Mapping[str, Scalar]) -> Plan:
+    """A case with the very tolerances of this one, and less to read where that has much: fewer rows of a matrix."""
+    for name, size in case.parameters.items():
+        fewer = size if type(size) is int else 0
+        while fewer > 1 and _given(case) > LESSER:
+            fewer //= 2
+            parameters = case.parameters | {name: fewer}
+            if _is_case(kernel, parameters):
+                other = plan(kernel, parameters, resolve_tunables(kernel, parameters, device))
+                if other.tolerances != case.tolerances or _given(other) >= _given(case):
+                    break
+                case = other
+    return case
+
+
+def _is_case(kernel: Kernel, parameters: Mapping[str, Scalar]) -> bool:
+    declared = kernel.file.parameters
+    inside = all(value in declared[name].domain for name, value in parameters.items())
+    return inside and all(constraint.that.truth(parameters) for constraint in kernel.file.constraints)
+
+
+def _given(case: Plan) -> int:
+    """Bytes of a case's inputs."""
+    return sum(buffer.nbytes for buffer in case.buffers if buffer.is_given)
 
 
 def _try_variant(kernel: Kernel, least: Plan, choice: Mapping[str, Scalar], benches: Benches) -> list[Diagnostic]:
@@ -144,7 +173,7 @@ def _variant(kernel: Kernel, least: Plan, choice: Mapping[str, Scalar], bench: B
     parameters = least.parameters | {name: value for name, value in choice.items() if name in least.parameters}
     if parameters == least.parameters:
         return None
-    if not all(constraint.that.truth(parameters) for constraint in kernel.file.constraints):
+    if not _is_case(kernel, parameters):
         return None
     tunables = {name: value for name, value in choice.items() if name in kernel.file.tunables}
     return plan(kernel, parameters, resolve_tunables(kernel, parameters, bench.device) | tunables)
@@ -169,13 +198,10 @@ def _sizes(kernel: Kernel, case: Plan, axis: str, bench: Bench, limit: float) ->
 
     def sized(size: int) -> Plan | None:
         parameters = case.parameters | least | {axis: size}
-        if size not in file.parameters[axis].domain:
-            return None
-        if not all(constraint.that.truth(parameters) for constraint in file.constraints):
+        if not _is_case(kernel, parameters):
             return None
         shape = plan(kernel, parameters, resolve_tunables(kernel, parameters, bench.device))
-        small = sum(buffer.nbytes for buffer in shape.buffers if buffer.is_given) <= LARGEST
-        return shape if small else None
+        return shape if _given(shape) <= LARGEST else None
 
     start = size = min(high, 1024)
     found: list[tuple[int, Plan]] = []

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from specforge.check.checker import LESSER, examine
+from specforge.expressions import Scalar
+from specforge.roots import shipped
+from specforge.spec.facts import load_device
+from specforge.spec.geometry import Plan
+from specforge.spec.interface import find_kernel
+from specforge.verify.example import Example, plan_example
+from specforge.verify.trial import time_reference
+
+DEVICE = load_device(shipped() / "specs" / "devices" / "rtx5090.yaml").names
 SPEC = """\
 specforge: 1
 spec: sums
@@ -136,6 +149,49 @@ def test_cases_side_by_side_find_the_same(
     alone = found(check(formula))
     monkeypatch.setenv("SPECFORGE_JOBS", "6")
     assert found(specforge("check", "specs/sums.yaml", "--until", "verify", "--examples", "20")) == alone
+
+
+@dataclass
+class Noting:
+    """Benches that note what would be tried, and try nothing; every reference takes too long for a larger case."""
+
+    tried: list[Plan] = field(default_factory=list)
+    device: Mapping[str, Scalar] = field(default_factory=lambda: DEVICE)
+    seed: int = 0
+    seconds: float = 120.0
+
+    def lend(self) -> AbstractContextManager[Noting]:
+        return nullcontext(self)
+
+    def each(self, step: Callable, items: Sequence) -> Iterator:
+        return map(step, items)
+
+    def call(self, task: Callable, payload: Any) -> Any:
+        if task is time_reference:
+            return 100.0
+        self.tried.append(payload.plan)
+        return []
+
+
+def test_a_large_case_is_tried_in_part_with_its_own_tolerances() -> None:
+    """The output head alone: its weights in float64, several times over, are more than a machine may have."""
+    kernel = find_kernel("gemm/quant_gemv", (shipped(),))
+    head = {"rows": 248320, "columns": 2048, "tokens": 1, "dtype": "q6_k"}
+    case = plan_example(kernel, Example(head), DEVICE)
+    benches = Noting()
+    assert examine(kernel, [case], [], benches)
+    (least,) = benches.tried
+    assert least.tolerances == case.tolerances
+    assert {**least.parameters, "rows": 248320} == head
+    assert LESSER / 2 < sum(buffer.nbytes for buffer in least.buffers if buffer.is_given) <= LESSER
+
+
+def test_a_small_case_is_tried_as_it_is() -> None:
+    kernel = find_kernel("gemm/quant_gemv", (shipped(),))
+    small = {"rows": 512, "columns": 2048, "tokens": 1, "dtype": "q6_k"}
+    benches = Noting()
+    assert examine(kernel, [plan_example(kernel, Example(small), DEVICE)], [], benches)
+    assert [case.parameters for case in benches.tried] == [small]
 
 
 def test_explain_shows_the_formula_in_numbers(check: Callable, specforge: Callable) -> None:
