@@ -137,7 +137,7 @@ print("loaded:", sorted(heavy & set(sys.modules)))
         (["explain", "a" * 500], "nothing here is called"),
         (["explain", "specs/none.yaml"], "no such file"),
         (["explain", SPEC, "decod"], "did you mean 'decode'?"),
-        (["explain", SPEC, "#99"], "nothing called '#99'"),
+        (["explain", SPEC, "#999"], "nothing called '#999'"),
         (["explain", SPEC, "model.nothing"], "no value is called 'model.nothing'"),
         (["explain", SPEC, "device.multiprocesors"], "did you mean 'device.multiprocessors'?"),
         (["render", SPEC], "Missing argument 'CASE'"),

@@ -28,6 +28,7 @@ SAMPLE = {
     "machine": {"cpu": "A CPU", "cores": 2, "compiler": "g++ 13", "python": "3.12.0", "load_before": 0.1},
     "kernels": {"moe/router_topk": {"off": FOUND, "shadow": FOUND | {"steps_per_cpu_second": 1e8}}},
     "check": {"shadow": {"cold_seconds": 100.4, "warm_seconds": 40.0, "peak_bytes": 300 * 2**20}},
+    "all": {"seconds": 283.6, "status": 0, "specs": 15},
 }
 
 
@@ -54,6 +55,7 @@ def test_the_table_compares_with_the_plain_build(benchmark):
     assert "| moe/router_topk | shadow | 100 M (2.0x slower) | 12.5 | 10.0 | 100 | 20, 6 |" in text
     assert "| moe/router_topk | off | 50% | 25% |" in text
     assert "| shadow | 100 | 40 | 300 |" in text
+    assert "15 specs, empty state folder: 284 s, exit status 0; the aim is 480." in text
 
 
 def test_the_page_is_made_from_the_committed_result(benchmark):

@@ -130,7 +130,7 @@ def test_other_sources(record: Path, publish: Callable, sources: dict[str, objec
 )
 def test_a_stale_record_though_committed(record: Path, publish: Callable, name: str) -> None:
     file = Path(name)
-    file.write_text(file.read_text() + ("// more\n" if name.endswith(".j2") else "# more\n"))
+    file.write_text(file.read_text() + (";\n" if name.endswith(".j2") else "# more\n"))
     git("commit", "-q", "-a", "-m", "two")
     refused(publish, record, "SF603", "the record is stale")
 
