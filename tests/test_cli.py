@@ -124,6 +124,7 @@ print("loaded:", sorted(heavy & set(sys.modules)))
         (["check", SPEC, "--format", "xml"], "'text', 'json', 'md', 'junit', 'github'"),
         (["check", SPEC, "--seed", "-1"], "-1 is not in the range"),
         (["check", SPEC, "--examples", "0"], "0 is not in the range"),
+        (["check", SPEC, "--only", "router", "--only", "argmax"], "given more than once"),
         (["check", SPEC, "--seconds", "x"], "'x' is not a valid float"),
         (["check", SPEC, "--backend", "emulatr"], "did you mean 'emulator'?"),
         (["check", SPEC, "--backend", "cuda:x"], "did you mean 'cuda:0'?"),

@@ -42,8 +42,20 @@ seed = click.option(
     show_default=True,
     help="Seed of everything that is drawn.",
 )
+
+
+def _one(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> str | None:
+    if len(values) > 1:
+        raise click.BadParameter("given more than once; one GLOB may match several, such as 'gemv_*'", ctx, param)
+    return values[0] if values else None
+
+
 only = click.option(
-    "--only", metavar="GLOB", help="Only benchmarks whose name or kernel matches, such as 'flash_decode' or 'moe/*'."
+    "--only",
+    multiple=True,
+    callback=_one,
+    metavar="GLOB",
+    help="Only benchmarks whose name or kernel matches, such as 'flash_decode' or 'moe/*'.",
 )
 wait = click.option(
     "--wait",
