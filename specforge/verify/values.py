@@ -9,9 +9,7 @@ row, stride or tile order can hit for more than a few rows.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from specforge.spec.bounds import Bounds
 from specforge.verify.blocks import CHUNK as BLOCK_CHUNK
 from specforge.verify.blocks import POOL as BLOCK_POOL
 from specforge.verify.blocks import draw_blocks
+from specforge.verify.pieces import fill
 from specforge.verify.ranges import draw_between, draw_distinct
 
 POOL = 1 << 20
@@ -72,12 +71,11 @@ def _spread(pool: Array, count: int, rng: np.random.Generator, chunk: int) -> Ar
     whole = count // chunk
     rows = result[: whole * chunk].reshape(whole, chunk * width)
 
-    def fill(first: int) -> None:
-        rows[first : first + PIECE] = windows[starts[first : min(first + PIECE, whole)]]
+    def lay(piece: slice) -> None:
+        rows[piece] = windows[starts[piece]]
 
     result[whole * chunk :] = pool[starts[-1] :][: count - whole * chunk]
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
-        list(threads.map(fill, range(0, whole, PIECE)))
+    fill(whole, PIECE, lay, threads=THREADS)
     return result
 
 
