@@ -35,6 +35,8 @@ class Job:
     task: MeasureTask
     processes: int
     peers: tuple[DeclaredPeer, ...] = ()
+    peer_rounds: int = 0
+    """The first so many of the processes have peers measured beside them."""
 
     @property
     def given_bytes(self) -> int:
@@ -53,7 +55,7 @@ class Job:
 def timing_of(benchmark: Benchmark, options: Options) -> Timing:
     """A benchmark's timing, with what the command line says over it."""
     timing = benchmark.timing
-    return timing if options.processes is None else replace(timing, processes=options.processes)
+    return timing if options.processes is None else replace(timing, processes=options.processes, peer_processes=None)
 
 
 def jobs_of(
@@ -88,7 +90,8 @@ def jobs_of(
             ),
             energy=ENERGY_SECONDS if asked & {"energy", "tokens_per_joule"} else 0.0,
         )
-        found.append(Job(case.id, task, timing.processes, peers_of(home, case.id, every=options.peers)))
+        peers = peers_of(home, case.id, every=options.peers)
+        found.append(Job(case.id, task, timing.processes, peers, timing.peer_rounds))
     return found
 
 

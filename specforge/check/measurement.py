@@ -160,10 +160,10 @@ class _Course:
         found = [self.journal.rounds.get((job.case, number)) for number in range(job.processes)]
         cell = Cell(tuple(one for one in found if isinstance(one, Measurement)))
         fault = next((one for one in found if isinstance(one, KernelFault)), None)
-        rounds = [self.journal.peers.get((job.case, number)) for number in range(job.processes)]
+        rounds = [self.journal.peers.get((job.case, number)) for number in range(job.peer_rounds)]
         peers = gather_rounds(one for one in rounds if one is not None)
         for peer in job.peers if self._ended is not None else ():
-            if peer.name not in peers or len(peers[peer.name].rounds) < job.processes:
+            if peer.name not in peers or len(peers[peer.name].rounds) < job.peer_rounds:
                 peers[peer.name] = PeerCell((absent_peer(peer, f"it was not measured to the end: {self._ended}"),))
         return Outcome(cell, fault, self._trouble.get(job.case), peers)
 
@@ -181,7 +181,10 @@ class _Course:
     def _peerless(self, jobs: Sequence[Job], number: int) -> list[Job]:
         """Those whose peers this round is due to measure, and the journal does not hold."""
         return [
-            job for job in jobs if job.peers and self._due(job, number) and (job.case, number) not in self.journal.peers
+            job
+            for job in jobs
+            if job.peers and number < job.peer_rounds and self._due(job, number)
+            if (job.case, number) not in self.journal.peers
         ]
 
     def _one(self, job: Job, number: int, worker: Worker, card: TakenCard) -> None:

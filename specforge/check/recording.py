@@ -119,7 +119,11 @@ def _timings(run: Run, options: Options) -> dict[str, TimingEntry]:
             timing = timing_of(benchmark, options)
             modes = list(timing.modes_of(chained=bool(benchmark.kernel.file.chain)))
             found[benchmark.name] = TimingEntry(
-                precision=timing.precision, processes=timing.processes, seconds=timing.seconds, modes=modes
+                precision=timing.precision,
+                processes=timing.processes,
+                seconds=timing.seconds,
+                modes=modes,
+                peer_processes=timing.peer_processes,
             )
     return found
 

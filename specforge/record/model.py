@@ -84,6 +84,8 @@ class TimingEntry(Entry):
     seconds: float
     """Wall budget of one process for one mode of one case."""
     modes: list[str]
+    peer_processes: int | None = None
+    """Of the processes, at most so many had peers measured beside them; none in older records: all had."""
 
 
 class Request(Entry):

@@ -174,6 +174,8 @@ def _timing(benchmark: Benchmark) -> str:
     modes = timing.modes_of(chained=bool(benchmark.kernel.file.chain))
     share, seconds = format_quantity(timing.precision, "%"), format_quantity(timing.seconds, "s")
     processes = "1 process" if timing.processes == 1 else f"{timing.processes} processes"
+    if timing.peer_rounds < timing.processes:
+        processes += f" (peers beside {timing.peer_rounds})"
     return f"to {share}, in {processes} of at most {seconds} for each of: {', '.join(modes)}"
 
 

@@ -27,6 +27,9 @@ class TimingSection(Section):
     """Half the confidence interval of a median, as a share of it, at which a series ends. Default: 1 %."""
     processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | None = None
     """Fresh processes that measure every case; what differs between them is in the interval. Default: 3."""
+    peer_processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | None = None
+    """The first rounds, at most so many, measure the peers as well: what fewer leave open is in the ratio's interval.
+    Default: all."""
     seconds: quantity("s") | None = None  # type: ignore[valid-type]  # a type made by a function
     """Wall budget of one process for one mode of one case. Default: 3 s."""
     modes: (
@@ -66,6 +69,13 @@ class Timing:
     seconds: float = 3.0
     modes: tuple[Mode, ...] = ()
     """In the order of MODES; empty: what the kernel supports."""
+    peer_processes: int | None = None
+    """Of the processes, at most so many have peers measured beside them; None: all."""
+
+    @property
+    def peer_rounds(self) -> int:
+        """The first so many rounds measure peers."""
+        return min(self.processes, self.peer_processes or self.processes)
 
     def modes_of(self, *, chained: bool) -> tuple[Mode, ...]:
         """The modes that a kernel is timed in; `overlapped` needs a `chain` and is left out without one."""

@@ -15,6 +15,7 @@ from specforge.backend.runner import Runner
 from specforge.check.handover import CardGone
 from specforge.check.journal import Journal
 from specforge.check.measurement import _Course
+from specforge.check.peers import absent_peer
 from specforge.diagnostics import Position, SpecForgeError
 from specforge.measure.case import MeasureTask
 from specforge.measure.measurement import Measurement
@@ -94,9 +95,20 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ordered]:
 
 def test_a_round_is_settled_before_its_peers_are_timed(tmp_path: Path, run: Callable[..., Ordered]) -> None:
     peers = (DeclaredPeer("torch", "first", Position(Path("peers.py"))),)
-    journal = run([replace(job(tmp_path, DOUBLE, 3), processes=2, peers=peers)])
+    journal = run([replace(job(tmp_path, DOUBLE, 3), processes=2, peers=peers, peer_rounds=2)])
     assert journal.order == ["case3 round 0", "case3 peers 0", "case3 round 1", "case3 peers 1"]
     assert all(found.after.kind == "ok" for found in journal.rounds.values() if isinstance(found, Measurement))
+
+
+def test_peers_are_timed_in_the_first_rounds_alone(tmp_path: Path, run: Callable[..., Ordered]) -> None:
+    peers = (DeclaredPeer("torch", "first", Position(Path("peers.py"))),)
+    timed = replace(job(tmp_path, DOUBLE, 3), processes=3, peers=peers, peer_rounds=1)
+    journal = run([timed])
+    assert journal.order == ["case3 round 0", "case3 peers 0", "case3 round 1", "case3 round 2"]
+    course = _Course([timed], None, journal, None)  # type: ignore[arg-type]
+    journal.peers["case3", 0] = {"torch": absent_peer(peers[0], "no")}
+    course.end("the card is gone")
+    assert course.outcome(timed).peers["torch"].absent == "no", "nothing of it was left to do"
 
 
 def test_every_process_times_the_graph_that_the_first_one_chose(tmp_path: Path, run: Callable[..., Ordered]) -> None:

@@ -34,6 +34,11 @@ def test_a_whole_section(files):
     assert timed(files, spec=given) == Timing(0.005, 5, 0.9, ("isolated", "amortised"))
 
 
+@pytest.mark.parametrize(("given", "rounds"), [("processes: 5", 5), ("peer_processes: 2", 2), ("peer_processes: 9", 3)])
+def test_the_first_rounds_measure_peers(files, given, rounds):
+    assert timed(files, spec=f"{{{given}}}").peer_rounds == rounds
+
+
 def test_one_mode_needs_no_list(files):
     assert timed(files, spec="{modes: isolated}").modes_of(chained=True) == ("isolated",)
 
