@@ -7,17 +7,16 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
 from specforge.check.jobs import Job
 from specforge.check.team import Team
 from specforge.diagnostics import SpecForgeError
-from specforge.measure.answers import is_freshened, is_kept
-from specforge.measure.case import settle, work_ahead
-from specforge.measure.owed import Timed
+from specforge.measure.answers import is_kept
+from specforge.measure.case import settle
+from specforge.measure.owed import Owed, Timed
 from specforge.verify.example import ExampleResult
 
 if TYPE_CHECKING:
@@ -46,31 +45,11 @@ def memory_of(plan: Plan) -> int:
     return STORED * sum(buffer.nbytes for buffer in given) + NUMBERS * numbers
 
 
-def answer_ahead(jobs: Sequence[Job], width: int, advance: Callable[[int, int], None]) -> None:
-    """Leave the answers of these jobs in their tasks' folders, at most `width` at a time.
-
-    `advance` is told how many of how many are there. What a process cannot do here is left for the one that measures,
-    which reports it. Raises a reference's own diagnostics.
-    """
-    found = _side_by_side(
-        [
-            _Errand(work_ahead, (job.task, fresh), job)
-            for job in sorted(jobs, key=lambda job: job.given_bytes, reverse=True)
-            for fresh in ((False, True) if is_freshened(job.task.plan) else (False,))
-        ],
-        width,
-        advance,
-    )
-    wrong = [diagnostic for one in found if isinstance(one, SpecForgeError) for diagnostic in one.diagnostics]
-    if wrong:
-        raise SpecForgeError(*dict.fromkeys(wrong))
-
-
 def settle_all(
     owing: Sequence[tuple[Job, Timed]], width: int, advance: Callable[[int, int], None]
 ) -> list[list[ExampleResult | Failed]]:
     """Make the checks that these cases owe, at most `width` at a time, and those that failed once more, one by one."""
-    errands = [_Errand(settle, (job.task, owed), job) for job, timed in owing for owed in timed.owed]
+    errands = [(job, owed) for job, timed in owing for owed in timed.owed]
     found = _side_by_side(errands, width, advance)
     failed = [place for place, one in enumerate(found) if isinstance(one, TaskFailed | WorkerCrashed | WorkerTimeout)]
     for place, again in zip(failed, _side_by_side([errands[place] for place in failed], 1, advance), strict=True):
@@ -79,25 +58,19 @@ def settle_all(
     return [[next(results) for _ in timed.owed] for _, timed in owing]
 
 
-@dataclass(frozen=True, slots=True)
-class _Errand:
-    """A task that uses no card."""
-
-    task: Callable[..., Any]
-    payload: object
-    job: Job
-
-
-def _side_by_side(errands: Sequence[_Errand], width: int, advance: Callable[[int, int], None]) -> list[Any]:
-    """What came of each, in order; they share half of the machine's memory."""
-    room = _Room(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+def _side_by_side(
+    errands: Sequence[tuple[Job, Owed]], width: int, advance: Callable[[int, int], None]
+) -> list[ExampleResult | Failed]:
+    """What came of each check, in order."""
+    room = Room()
     done = 0
 
-    def run(errand: _Errand, worker: Worker) -> Any:  # noqa: ANN401 -- the task's result
+    def run(job: Job, owed: Owed, worker: Worker) -> ExampleResult | Failed:
         nonlocal done
-        with room.taken(memory_of(errand.job.task.plan)):
+        found: ExampleResult | Failed
+        with room.taken(memory_of(job.task.plan)):
             try:
-                found = worker.call(errand.task, errand.payload, timeout=errand.job.timeout)
+                found = worker.call(settle, (job.task, owed), timeout=job.timeout)
             except (TaskFailed, WorkerCrashed, WorkerTimeout) as failed:
                 worker.restart()
                 found = failed
@@ -109,15 +82,15 @@ def _side_by_side(errands: Sequence[_Errand], width: int, advance: Callable[[int
         return found
 
     with Team("emulator", min(width, len(errands))) as team:
-        return [future.result() for future in [team.submit(partial(run, errand)) for errand in errands]]
+        return [future.result() for future in [team.submit(partial(run, *errand)) for errand in errands]]
 
 
-class _Room:
-    """So many bytes of memory; who needs more than there are gets all of them."""
+class Room:
+    """So many bytes of memory, half of the machine's unless told; who needs more than there are gets all of them."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int | None = None) -> None:
         self.changed = threading.Condition()
-        self._size = self._left = size
+        self._size = self._left = size or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
     @contextmanager
     def taken(self, need: int) -> Iterator[None]:

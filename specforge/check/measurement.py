@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from specforge.backend.lock import CardBusy
 from specforge.backend.runner import KernelFault
 from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
-from specforge.check.answers import answer_ahead, settle_all, worth_ahead
+from specforge.check.ahead import Ahead
+from specforge.check.answers import settle_all
 from specforge.check.backends import Choice
 from specforge.check.calibrate import calibrate
 from specforge.check.card import TakenCard, taken_card
@@ -18,7 +18,7 @@ from specforge.check.context import Context
 from specforge.check.handover import CardGone, Trouble, greet, relieved, said
 from specforge.check.jobs import Job
 from specforge.check.journal import Journal
-from specforge.check.peers import GUEST_MODULES, MAKERS, absent_peer, gather_rounds, making_ahead, measure_round
+from specforge.check.peers import GUEST_MODULES, absent_peer, gather_rounds, measure_round
 from specforge.diagnostics import Diagnostic, SpecForgeError, fail
 from specforge.measure.case import time_case
 from specforge.measure.cell import Cell
@@ -58,9 +58,12 @@ class Measured:
     """When a killed run was taken up again, UTC."""
 
 
-def measure(jobs: Sequence[Job], choice: Choice, opened: Callable[[], Journal], context: Context) -> Measured:
+def measure(
+    jobs: Sequence[Job], choice: Choice, opened: Callable[[], Journal], context: Context, ahead: Ahead
+) -> Measured:
     """Measure each case in as many processes as its timing says; what the journal holds is not measured again.
 
+    Begins what timing needs ahead of it where nobody has, and waits for that.
     `opened` opens the journal once the card is held: two runs of a spec on one card must not share it. Raises what that
     raises, SF607 where the journal holds a measurement of another binary, and a reference's own diagnostics.
     """
@@ -72,7 +75,7 @@ def measure(jobs: Sequence[Job], choice: Choice, opened: Callable[[], Journal], 
         with taken_card(context, choice.card.uuid) as card:
             notes, course.journal = tuple(card.notes), opened()
             _check_binaries(jobs, course.journal)
-            course.run(card)
+            course.run(card, ahead)
             measured = [one for one in course.journal.rounds.values() if isinstance(one, Measurement)]
             clocks = card.clocks_policy(measured)
     except (CardBusy, CardGone) as reason:
@@ -90,24 +93,17 @@ class _Course:
         self._owing: list[tuple[Job, int, Timed]] = []
         self._ended: str | None = None
 
-    def run(self, card: TakenCard) -> None:
+    def run(self, card: TakenCard, ahead: Ahead) -> None:
         """All rounds that are still due."""
-        progress, journal = self._context.progress, self.journal
+        journal = self.journal
         if journal.session is None:
             journal.add_session(self._session(card.uuid))
         rounds = max((job.processes for job in self._jobs), default=0)
         with ExitStack() as opened:
-            answers = opened.enter_context(tempfile.TemporaryDirectory(prefix="specforge-"))
-            jobs = [replace(job, task=replace(job.task, answers=answers)) for job in self._jobs]
+            jobs = [replace(job, task=replace(job.task, answers=ahead.folder)) for job in self._jobs]
             hosts = [self._round(number, opened) for number in range(rounds)]
-            due = [job for job in jobs if any(self._left(job, number) for number in range(job.processes))]
-            large = [job for job in due if worth_ahead(job)]
-            width = self._context.settings.jobs
-            unmade = self._peerless(due, 0)
-            if large or unmade:
-                progress.stage("working out large cases' references, making peers")
-            with making_ahead(unmade, self._choice.runner, min(MAKERS, width // 2)):
-                answer_ahead(large, width, progress.advance)
+            ahead.begin(job for job in jobs if any(self._left(job, number) for number in range(job.processes)))
+            ahead.wait(self._context.progress)
             for number, (host, guest) in enumerate(hosts):
                 where = f"on {self._choice.name}, process {number + 1} of {rounds}"
                 try:

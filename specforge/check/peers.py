@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from specforge.backend.runner import KernelFault
 from specforge.backend.worker import TaskFailed, Worker, WorkerCrashed, WorkerTimeout
-from specforge.check.team import Team
 from specforge.diagnostics import SpecForgeError
 from specforge.judge.verdict import Value
 from specforge.measure.case import MeasureTask
@@ -54,27 +51,15 @@ def measure_round(worker: Worker, task: MeasureTask, peers: Sequence[DeclaredPee
     return {peer.name: _measure(worker, task, peer) for peer in peers}
 
 
-@contextmanager
-def making_ahead(jobs: Sequence[Job], runner: str, width: int) -> Iterator[None]:
-    """Have these jobs' peers that compile made while the block runs, `width` at a time: it is on disk then.
-
-    One after another that takes longer than timing them. Nothing is made with a width of 0.
-    """
-
-    def make(job: Job, peer: DeclaredPeer, worker: Worker) -> None:
-        try:
-            worker.call(make_peer, _task(job.task, peer), timeout=SECONDS)
-        except (KernelFault, WorkerTimeout, WorkerCrashed, TaskFailed, SpecForgeError, OSError):
-            worker.restart()  # the process that measures it meets the same, and says so
-
-    with Team(runner, width, GUEST_MODULES) as team:
-        made = [team.submit(partial(make, job, peer)) for job, peer in _kinds_first(jobs)] if width else []
-        yield
-    for one in made:
-        one.result()
+def make(job: Job, peer: DeclaredPeer, worker: Worker) -> None:
+    """Have a peer compile what it needs, which is on disk then."""
+    try:
+        worker.call(make_peer, _task(job.task, peer), timeout=SECONDS)
+    except (KernelFault, WorkerTimeout, WorkerCrashed, TaskFailed, SpecForgeError, OSError):
+        worker.restart()  # the process that measures it meets the same, and says so
 
 
-def _kinds_first(jobs: Sequence[Job]) -> list[tuple[Job, DeclaredPeer]]:
+def kinds_first(jobs: Iterable[Job]) -> list[tuple[Job, DeclaredPeer]]:
     """The peers that compile, the first case of each before any second: that one finds most of its work done."""
     counted: Counter[tuple[str, str]] = Counter()
     found = []

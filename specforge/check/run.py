@@ -7,14 +7,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from specforge.check.against import compared, read_baseline
+from specforge.check.ahead import Ahead
 from specforge.check.backends import Choice, choose
 from specforge.check.context import Context
 from specforge.check.evidence import Findings, Scope, gather, waiver_uses
-from specforge.check.jobs import jobs_of
-from specforge.check.measurement import Measured, measure
+from specforge.check.jobs import Job, jobs_of
+from specforge.check.measurement import measure
 from specforge.check.options import Options, check_case, check_only, select
 from specforge.check.plans import executed_plans, own_plans
 from specforge.check.prepare import build_variants, render_all
@@ -24,7 +26,7 @@ from specforge.check.recording import Run, record_of
 from specforge.check.resume import check_resume, finish, journal_of
 from specforge.check.shared import sharing
 from specforge.check.variants import variant_of, variants
-from specforge.check.verification import chosen_example, verify
+from specforge.check.verification import chosen_example, prepare
 from specforge.diagnostics import Diagnostic, SpecForgeError
 from specforge.judge.verdict import Status, first_of, judge, status_of
 from specforge.kernel.occupancy import check_launches
@@ -103,13 +105,7 @@ def check_spec(spec: Spec, context: Context) -> Record:
     if cases and options.reaches("render"):
         findings = _build(spec, cases, findings, context)
     if choice is not None:
-        verification = verify(spec, cases, choice, context)
-        waivers = waiver_uses(verification) if options.case is None else {}
-        findings = replace(findings, verification=verification, waivers=waivers)
-    if choice is not None and choice.card is not None and options.case is None:
-        findings = replace(findings, executed_plans=executed_plans(spec, cases, choice))
-        if options.reaches("measure"):
-            findings = replace(findings, measured=_measure(spec, benchmarks, findings, choice, context))
+        findings = _run(spec, benchmarks, findings, choice, context)
     evidence = {
         case.id: gather(Scope(spec, findings, choice, options), benchmark, case)
         for benchmark in benchmarks
@@ -151,13 +147,33 @@ def _build(spec: Spec, cases: Sequence[Case], findings: Findings, context: Conte
     return replace(findings, binaries=binaries)
 
 
-def _measure(
-    spec: Spec, benchmarks: Sequence[Benchmark], findings: Findings, choice: Choice, context: Context
-) -> Measured:
-    """Measure the cases whose kernels fuzzing left standing: a wrong kernel is not timed."""
-    reports = findings.verification.reports
-    standing = {name for name, report in reports.items() if report.failure is None}
-    right = [case for part in benchmarks for case in part.cases if case.kernel and case.kernel.identity in standing]
-    plans, executed = findings.executed_plans, findings.verification.executed
-    jobs = jobs_of(benchmarks, right, plans, executed, choice=choice, options=context.options)
-    return measure(jobs, choice, lambda: journal_of(spec, benchmarks, choice, context), context)
+def _run(
+    spec: Spec,
+    benchmarks: Sequence[Benchmark],
+    findings: Findings,
+    choice: Choice,
+    context: Context,
+) -> Findings:
+    """Verify on the chosen backend; on a card, measure the cases whose kernels that left standing."""
+    options = context.options
+    cases = [case for benchmark in benchmarks for case in benchmark.cases if case.kernel is not None]
+    prepared = prepare(spec, cases, choice, context)
+    on_card = choice.card is not None and options.case is None
+    if on_card:
+        findings = replace(findings, executed_plans=executed_plans(spec, cases, choice))
+    jobs: list[Job] = []
+    if on_card and options.reaches("measure"):
+        jobs = jobs_of(benchmarks, cases, findings.executed_plans, prepared.executed, choice=choice, options=options)
+    with Ahead(choice.runner, context.settings.jobs) as ahead:
+        if not options.resume:  # else the journal will tell what is left to time
+            ahead.begin(jobs)
+        verification = prepared.verify()
+        waivers = waiver_uses(verification) if options.case is None else {}
+        findings = replace(findings, verification=verification, waivers=waivers)
+        if not jobs:
+            return findings
+        ahead.wait(context.progress)  # it uses the card, which measuring takes for itself
+        standing = {name for name, report in verification.reports.items() if report.failure is None}
+        right = [job for job in jobs if job.task.plan.kernel in standing]  # a wrong kernel is not timed
+        opened = partial(journal_of, spec, benchmarks, choice, context)
+        return replace(findings, measured=measure(right, choice, opened, context, ahead))

@@ -50,9 +50,13 @@ class Team:
             if kind is None:
                 self._pool.shutdown(wait=True)
         finally:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            with self._turn:
-                self._ended = True
-            for worker in self._workers:
-                worker.close()
-            self._pool.shutdown(wait=True)
+            self.end()
+
+    def end(self) -> None:
+        """End what was submitted, and the processes."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._turn:
+            self._ended = True
+        for worker in self._workers:
+            worker.close()
+        self._pool.shutdown(wait=True)

@@ -1,8 +1,8 @@
-"""Verify the selected kernels: what there is to fuzz, rendered and compiled for the backend that runs it."""
+"""Verifying the selected kernels: what there is to fuzz, rendered and compiled for the backend that runs it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,18 @@ from specforge.verify.fuzz import FuzzReport, isolate_hypothesis
 from specforge.verify.row import parse_row
 
 
-def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) -> Verification:
-    """Fuzz every kernel of these cases on the chosen backend, several at a time; then run the cases themselves."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Kernels that are rendered and compiled for the backend that runs them."""
+
+    executed: dict[Variant, Binary]
+    """On a card: what will run."""
+    verify: Callable[[], Verification]
+    """Fuzzes every kernel, several at a time; then runs the cases themselves."""
+
+
+def prepare(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) -> Prepared:
+    """Render and compile the kernels of these cases for the chosen backend, with all that fuzzing will run."""
     settings, progress, options = context.settings, context.progress, context.options
     isolate_hypothesis(settings.state / HYPOTHESIS)
     device = (choice.device or spec.device).names
@@ -74,14 +84,18 @@ def verify(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) 
         )
         for one in chosen
     ]
-    rounds = 1 if options.held_out_seed is None or example is not None else 2
-    fresh = [job for job in jobs if job.report is None]
-    total = sum(job.profile.examples * rounds if example is None else 1 for job in fresh)
-    if fresh:
-        progress.stage(f"fuzzing {', '.join(job.kernel.identity for job in fresh)}", total)
-    else:
-        progress.stage("running the spec's own cases", 0)
-    return Fuzzing(spec, choice, context, device, total).run(jobs, executed)
+
+    def verify() -> Verification:
+        rounds = 1 if options.held_out_seed is None or example is not None else 2
+        fresh = [job for job in jobs if job.report is None]
+        total = sum(job.profile.examples * rounds if example is None else 1 for job in fresh)
+        if fresh:
+            progress.stage(f"fuzzing {', '.join(job.kernel.identity for job in fresh)}", total)
+        else:
+            progress.stage("running the spec's own cases", 0)
+        return Fuzzing(spec, choice, context, device, total).run(jobs, executed)
+
+    return Prepared(executed, verify)
 
 
 @dataclass(frozen=True, slots=True)

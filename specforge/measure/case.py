@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from specforge.verify.compare import Array
 
     Ask = Callable[[dict[str, Array]], dict[str, Array] | None]
+
+NICE = 10
+"""By which a process's share of a busy processor is about a tenth of another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,15 @@ def work_ahead(_: Runner, payload: tuple[MeasureTask, bool]) -> None:
 
     Those are the two that measuring a case asks for whatever the kernel does.
     """
+    stand_back()
     task, fresh = payload
     inputs = draw_inputs(task.plan, task.example)
     task.ask(inputs | fresh_values(task.plan, task.example) if fresh else inputs)
+
+
+def stand_back() -> None:
+    """Leave the processor to whoever else wants it: what is done ahead is not waited for yet."""
+    os.setpriority(os.PRIO_PROCESS, 0, NICE)
 
 
 def settle(_: Runner, payload: tuple[MeasureTask, Owed]) -> ExampleResult:

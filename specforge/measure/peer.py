@@ -13,7 +13,7 @@ from specforge.backend.peer_case import PeerUnusable, describe
 from specforge.backend.runner import Runner
 from specforge.backend.telemetry import CardWatch
 from specforge.kernel.peers import load_peer
-from specforge.measure.case import MeasureTask, freshen, undamaged
+from specforge.measure.case import MeasureTask, freshen, stand_back, undamaged
 from specforge.measure.course import Course, judged
 from specforge.measure.estimate import Estimate, estimate
 from specforge.measure.residency import DoesNotFit, Residency, plan_residency
@@ -107,6 +107,7 @@ def make_peer(runner: Runner, task: PeerTask) -> None:
     """
     if not isinstance(runner, CudaRunner):
         raise TypeError(f"{runner.name} makes no peers")
+    stand_back()
     plan, example = task.case.plan, task.case.example
     peer = load_peer(task.peer.position.file, task.peer.name, task.sha256)
     case = runner.for_peer(runner.prepare(plan, task.case.binary, offset=example.offset))

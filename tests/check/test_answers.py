@@ -1,4 +1,4 @@
-"""Answers worked out ahead of timing: all of them, within the memory there is; what cannot be is left."""
+"""Answers worked out side by side, within the memory there is; what cannot be is said."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from specforge.backend.worker import WorkerCrashed
-from specforge.check.answers import _Room, answer_ahead, memory_of, settle_all
+from specforge.check.answers import Room, memory_of, settle_all
 from specforge.check.jobs import Job
-from specforge.diagnostics import SpecForgeError
 from specforge.measure.case import MeasureTask
 from specforge.measure.measurement import Measurement
 from specforge.measure.owed import Owed, Timed
@@ -37,32 +36,7 @@ def job(folder: Path, reference: str, size: int, answers: Path | None = None) ->
 DOUBLE = "def reference(*, x):\n    return {'out': x * 2.0}\n"
 
 
-def test_all_are_answered_and_counted(tmp_path: Path) -> None:
-    answers, seen = tmp_path / "answers", list[tuple[int, int]]()
-    answers.mkdir()
-    jobs = [job(tmp_path, DOUBLE, size, answers) for size in (3, 4)]
-    hot = tuple(replace(buffer, residency="hot") for buffer in jobs[0].task.plan.buffers)
-    jobs[0] = replace(jobs[0], task=replace(jobs[0].task, plan=replace(jobs[0].task.plan, buffers=hot)))
-    answer_ahead(jobs, 2, lambda done, total: seen.append((done, total)))
-    assert len(list(answers.glob("*.npz"))) == 3, "of a case with hot inputs, the answer to their fresh values, too"
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-
-
-def test_a_reference_that_raises_is_told(tmp_path: Path) -> None:
-    jobs = [job(tmp_path, DOUBLE, 3), job(tmp_path, "def reference(*, x):\n    raise ValueError('no')\n", 4)]
-    with pytest.raises(SpecForgeError, match="raised ValueError"):
-        answer_ahead(jobs, 2, lambda *_: None)
-
-
 KILLED = "import os\n\ndef reference(*, x):\n    os._exit(3)\n"
-
-
-def test_what_ends_its_process_is_left_to_the_one_that_measures(tmp_path: Path) -> None:
-    answers = tmp_path / "answers"
-    answers.mkdir()
-    jobs = [job(tmp_path, KILLED, 4, answers), job(tmp_path, DOUBLE, 3, answers)]
-    answer_ahead(jobs, 1, lambda *_: None)
-    assert len(list(answers.glob("*.npz"))) == 1
 
 
 def owing(job: Job, factor: float) -> tuple[Job, Timed]:
@@ -104,7 +78,7 @@ def test_an_answer_takes_its_inputs_as_numbers_too_but_of_a_stack(
 
 
 def test_room_is_shared_and_never_overdrawn() -> None:
-    room, most, now = _Room(10), 0, 0
+    room, most, now = Room(10), 0, 0
     lock = threading.Lock()
 
     def take(need: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from specforge.backend.runner import Runner
+from specforge.check.ahead import Ahead
 from specforge.check.handover import CardGone
 from specforge.check.journal import Journal
 from specforge.check.measurement import _Course
@@ -85,7 +86,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ordered]:
         journal = Ordered()
         course = _Course(jobs, SimpleNamespace(runner="emulator", name="card"), journal, context)  # type: ignore[arg-type]
         try:
-            course.run(card)  # type: ignore[arg-type]
+            with Ahead("emulator", 2) as ahead:
+                course.run(card, ahead)  # type: ignore[arg-type]
         except (CardGone, SpecForgeError) as ended:
             journal.order.append(type(ended).__name__)
         return journal

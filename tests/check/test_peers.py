@@ -15,7 +15,7 @@ from specforge.check.card import CardBusy
 from specforge.check.jobs import Job
 from specforge.check.journal import Journal, open_journal
 from specforge.check.measurement import _Course, measure
-from specforge.check.peers import gather_rounds, making_ahead, measure_round, peers_of, speedups
+from specforge.check.peers import gather_rounds, measure_round, peers_of, speedups
 from specforge.check.recording import trusted
 from specforge.diagnostics import Position
 from specforge.judge.verdict import Evidence, Verdict, judge
@@ -199,7 +199,7 @@ def test_a_run_that_ends_early_says_so_of_every_peer(monkeypatch):
     monkeypatch.setattr("specforge.check.measurement.taken_card", busy)
     choice = SimpleNamespace(card=SimpleNamespace(uuid="GPU-7"))
     job = Job("case", None, 2, (DeclaredPeer("torch", "first", Position(Path("peers.py"))),))  # type: ignore[arg-type]
-    outcome = measure([job], choice, lambda: Journal(None), None).outcomes["case"]  # type: ignore[arg-type]
+    outcome = measure([job], choice, lambda: Journal(None), None, None).outcomes["case"]  # type: ignore[arg-type]
     _, missing = speedups(outcome.cell, outcome.peers)
     assert missing["speedup[torch]"].endswith("it was not measured to the end: the card is used by process 7")
 
@@ -229,28 +229,3 @@ def test_a_journal_gives_them_back(tmp_path):
     open_journal(path, {"spec": "x"}, resume=False).add_peers("case", 0, found)
     again = open_journal(path, {"spec": "x"}, resume=True)
     assert again.peers["case", 0] == found
-
-
-def note_peer(_, task):
-    """Stands for `make_peer`: leaves its name and case in a file beside the peers' own; of the case 1 it fails."""
-    case = task.case.plan.case
-    with task.peer.position.file.with_suffix(".made").open("a") as file:
-        file.write(f"{task.peer.name} {case}\n")
-    if case == 1:
-        raise RuntimeError("no")
-
-
-@pytest.mark.parametrize("width", [0, 1])
-def test_peers_that_compile_are_made_ahead_each_kind_first(tmp_path, monkeypatch, width):
-    monkeypatch.setattr("specforge.check.peers.make_peer", note_peer)
-    file, made = tmp_path / "peers.py", tmp_path / "peers.made"
-    file.touch()
-    made.touch()
-    kinds = {"fused": ("torch", "triton"), "plain": ("torch",), "split": ("torch", "triton")}
-    peers = tuple(DeclaredPeer(name, "first", Position(file), packages=packages) for name, packages in kinds.items())
-    plans = [SimpleNamespace(kernel=kernel, case=case) for case, kernel in enumerate(("one", "one", "other"), start=1)]
-    jobs = [Job(f"case{plan.case}", SimpleNamespace(plan=plan), 1, peers) for plan in plans]  # type: ignore[arg-type]
-    with making_ahead(jobs, "emulator", width):
-        pass
-    expected = ["fused 1", "split 1", "fused 3", "split 3", "fused 2", "split 2"]
-    assert made.read_text().splitlines() == (expected if width else [])
