@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from specforge.check.ahead import Ahead
 from specforge.check.options import Options
 from specforge.check.progress import Reporter
 from specforge.check.shared import Shared
@@ -18,3 +19,5 @@ class Context:
     settings: Settings
     progress: Reporter
     shared: Shared = field(default_factory=Shared)
+    ahead: Ahead | None = None
+    """None where no case is measured as `check` does."""

@@ -59,7 +59,7 @@ class Measured:
 
 
 def measure(
-    jobs: Sequence[Job], choice: Choice, opened: Callable[[], Journal], context: Context, ahead: Ahead
+    spec: str, jobs: Sequence[Job], choice: Choice, opened: Callable[[], Journal], context: Context, *, ahead: Ahead
 ) -> Measured:
     """Measure each case in as many processes as its timing says; what the journal holds is not measured again.
 
@@ -75,7 +75,7 @@ def measure(
         with taken_card(context, choice.card.uuid) as card:
             notes, course.journal = tuple(card.notes), opened()
             _check_binaries(jobs, course.journal)
-            course.run(card, ahead)
+            course.run(card, ahead, spec)
             measured = [one for one in course.journal.rounds.values() if isinstance(one, Measurement)]
             clocks = card.clocks_policy(measured)
     except (CardBusy, CardGone) as reason:
@@ -93,7 +93,7 @@ class _Course:
         self._owing: list[tuple[Job, int, Timed]] = []
         self._ended: str | None = None
 
-    def run(self, card: TakenCard, ahead: Ahead) -> None:
+    def run(self, card: TakenCard, ahead: Ahead, spec: str) -> None:
         """All rounds that are still due."""
         journal = self.journal
         if journal.session is None:
@@ -102,8 +102,9 @@ class _Course:
         with ExitStack() as opened:
             jobs = [replace(job, task=replace(job.task, answers=ahead.folder)) for job in self._jobs]
             hosts = [self._round(number, opened) for number in range(rounds)]
-            ahead.begin(job for job in jobs if any(self._left(job, number) for number in range(job.processes)))
-            ahead.wait(self._context.progress)
+            due = [job for job in jobs if any(self._left(job, number) for number in range(job.processes))]
+            ahead.begin(spec, due, self._choice.runner)
+            ahead.wait(spec, self._context.progress)
             for number, (host, guest) in enumerate(hosts):
                 where = f"on {self._choice.name}, process {number + 1} of {rounds}"
                 try:

@@ -26,7 +26,7 @@ from specforge.check.recording import Run, record_of
 from specforge.check.resume import check_resume, finish, journal_of
 from specforge.check.shared import sharing
 from specforge.check.variants import variant_of, variants
-from specforge.check.verification import chosen_example, prepare
+from specforge.check.verification import Prepared, chosen_example, prepare
 from specforge.diagnostics import Diagnostic, SpecForgeError
 from specforge.judge.verdict import Status, first_of, judge, status_of
 from specforge.kernel.occupancy import check_launches
@@ -50,10 +50,10 @@ def check_specs(paths: Sequence[Path], options: Options, form: str, settings: Se
     records: list[Record] = []
     found: list[Diagnostic] = []
     shared = sharing(specs, options)
-    with reporter(live=sys.stderr.isatty()) as progress:
+    with reporter(live=sys.stderr.isatty()) as progress, Ahead(settings.jobs) as ahead:
         for spec in specs:  # what one spec's fault ends is that spec; what the others showed is kept
             try:
-                records.append(check_spec(spec, Context(options, settings, progress, shared)))
+                records.append(check_spec(spec, Context(options, settings, progress, shared, ahead)))
                 if baseline is not None:
                     records[-1], problems = compared(records[-1], baseline, options)
                     found += problems
@@ -161,19 +161,32 @@ def _run(
     on_card = choice.card is not None and options.case is None
     if on_card:
         findings = replace(findings, executed_plans=executed_plans(spec, cases, choice))
-    jobs: list[Job] = []
-    if on_card and options.reaches("measure"):
-        jobs = jobs_of(benchmarks, cases, findings.executed_plans, prepared.executed, choice=choice, options=options)
-    with Ahead(choice.runner, context.settings.jobs) as ahead:
-        if not options.resume:  # else the journal will tell what is left to time
-            ahead.begin(jobs)
-        verification = prepared.verify()
-        waivers = waiver_uses(verification) if options.case is None else {}
-        findings = replace(findings, verification=verification, waivers=waivers)
-        if not jobs:
-            return findings
-        ahead.wait(context.progress)  # it uses the card, which measuring takes for itself
-        standing = {name for name, report in verification.reports.items() if report.failure is None}
-        right = [job for job in jobs if job.task.plan.kernel in standing]  # a wrong kernel is not timed
-        opened = partial(journal_of, spec, benchmarks, choice, context)
-        return replace(findings, measured=measure(right, choice, opened, context, ahead))
+    ahead = context.ahead if on_card and options.reaches("measure") else None
+    if ahead is not None and not options.resume:  # else the journal will tell what is left to time
+        for other, theirs in ((spec, choice), *context.shared.later(spec, choice, options)):
+            ahead.begin(other.name, _jobs(other, theirs, prepared, options), theirs.runner)
+    verification = prepared.verify()
+    waivers = waiver_uses(verification) if options.case is None else {}
+    findings = replace(findings, verification=verification, waivers=waivers)
+    if ahead is None:
+        return findings
+    ahead.wait(spec.name, context.progress)  # it uses the card, which measuring takes for itself
+    standing = {name for name, report in verification.reports.items() if report.failure is None}
+    jobs = _jobs(spec, choice, prepared, options)
+    right = [job for job in jobs if job.task.plan.kernel in standing]  # a wrong kernel is not timed
+    opened = partial(journal_of, spec, benchmarks, choice, context)
+    return replace(findings, measured=measure(spec.name, right, choice, opened, context, ahead=ahead))
+
+
+def _jobs(spec: Spec, choice: Choice, prepared: Prepared, options: Options) -> list[Job]:
+    """What there is to time of a spec, as far as it is compiled."""
+    benchmarks, executed = select(spec, options.only), prepared.executed
+    plans = executed_plans(spec, (case for benchmark in benchmarks for case in benchmark.cases), choice)
+    cases = [
+        case
+        for benchmark in benchmarks
+        for case in benchmark.cases
+        if case.kernel is not None
+        and variant_of(case.kernel, plans[case.id].parameters, plans[case.id].tunables) in executed
+    ]
+    return jobs_of(benchmarks, cases, plans, executed, choice=choice, options=options)

@@ -7,7 +7,7 @@ each as its card would launch it; those that two specs launch alike are run once
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,16 @@ class Shared:
     """By card: its floors and calibration, taken once for all specs."""
     _searches: dict[Key, tuple[FuzzReport, frozenset[Variant]]] = field(default_factory=dict)
     _cases: dict[Key, FuzzReport] = field(default_factory=dict)
+
+    def later(self, spec: Spec, choice: Choice, options: Options) -> Iterator[tuple[Spec, Choice]]:
+        """The specs that follow and run on the same backend."""
+        for other in self.specs[self.specs.index(spec) + 1 :] if spec in self.specs else ():
+            try:
+                theirs = choose(options.backend, other)
+            except SpecForgeError:  # it ends that spec, when its turn comes
+                continue
+            if theirs.runner == choice.runner:
+                yield other, theirs
 
     def others(self, kernel: Kernel, spec: Spec, choice: Choice, options: Options) -> list[Plan]:
         """The plans of the other specs' cases of a kernel, of those that run it on the same backend."""

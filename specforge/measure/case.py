@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,8 +78,13 @@ def work_ahead(_: Runner, payload: tuple[MeasureTask, bool]) -> None:
 
 
 def stand_back() -> None:
-    """Leave the processor to whoever else wants it: what is done ahead is not waited for yet."""
+    """Leave the processor to whoever else wants it: what is done ahead is not waited for yet.
+
+    Each worker is a session of its own. Where Linux groups processes by session, only the group's niceness counts.
+    """
     os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    with suppress(OSError):  # no such groups here, or changed a moment ago
+        Path("/proc/self/autogroup").write_text(str(NICE))
 
 
 def settle(_: Runner, payload: tuple[MeasureTask, Owed]) -> ExampleResult:

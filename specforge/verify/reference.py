@@ -185,7 +185,7 @@ def _output(plan: Plan, buffer: BufferPlan, value: object, here: Position) -> Ar
     ends = [int(np.rint(end)) if rounded else int(end) for end in (array.min(), array.max())] if array.size else []
     if not all(info.min <= end <= info.max for end in ends):
         raise fail("SF507", f"the reference returns values for {buffer.name!r} that {buffer.dtype} cannot hold", here)
-    return array if rounded else array.astype(np.int64)
+    return array if rounded else array.astype(np.int64, copy=False)
 
 
 def _float_array(plan: Plan, name: str, buffer: BufferPlan, value: object, here: Position) -> Array:

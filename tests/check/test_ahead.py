@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from dataclasses import replace
@@ -46,38 +45,39 @@ def test_all_are_answered_once_and_counted(tmp_path: Path) -> None:
     jobs, told = [job(tmp_path, DOUBLE, size) for size in (3, 4)], Told()
     hot = tuple(replace(buffer, residency="hot") for buffer in jobs[0].task.plan.buffers)
     jobs[0] = replace(jobs[0], task=replace(jobs[0].task, plan=replace(jobs[0].task.plan, buffers=hot)))
-    with Ahead("emulator", 2) as ahead:
-        ahead.begin(jobs[:1])
-        ahead.begin(jobs)
-        ahead.wait(told)  # type: ignore[arg-type]
+    with Ahead(2) as ahead:
+        ahead.begin("spec", jobs[:1], "emulator")
+        ahead.begin("spec", jobs, "emulator")
+        ahead.wait("spec", told)  # type: ignore[arg-type]
         assert answers(ahead) == 3, "of a case with hot inputs, the answer to their fresh values, too"
         assert told.counts == [(1, 3), (2, 3), (3, 3)]
-        ahead.begin(jobs)
-        ahead.wait(told)  # type: ignore[arg-type]
+        ahead.begin("spec", jobs, "emulator")
+        ahead.wait("spec", told)  # type: ignore[arg-type]
         assert len(told.counts) == 3, "what was begun is not begun again"
     assert not Path(ahead.folder).exists()
 
 
 def test_a_reference_that_raises_is_told(tmp_path: Path) -> None:
     jobs = [job(tmp_path, DOUBLE, 3), job(tmp_path, "def reference(*, x):\n    raise ValueError('no')\n", 4)]
-    with Ahead("emulator", 2) as ahead:
-        ahead.begin(jobs)
+    with Ahead(2) as ahead:
+        ahead.begin("spec", jobs, "emulator")
+        ahead.wait("another", Told())  # type: ignore[arg-type]
         with pytest.raises(SpecForgeError, match="raised ValueError"):
-            ahead.wait(Told())  # type: ignore[arg-type]
+            ahead.wait("spec", Told())  # type: ignore[arg-type]
 
 
 def test_what_ends_its_process_is_left_to_the_one_that_measures(tmp_path: Path) -> None:
-    with Ahead("emulator", 1) as ahead:
-        ahead.begin([job(tmp_path, KILLED, 4), job(tmp_path, DOUBLE, 3)])
-        ahead.wait(Told())  # type: ignore[arg-type]
+    with Ahead(1) as ahead:
+        ahead.begin("spec", [job(tmp_path, KILLED, 4), job(tmp_path, DOUBLE, 3)], "emulator")
+        ahead.wait("spec", Told())  # type: ignore[arg-type]
         assert answers(ahead) == 1
 
 
 def test_what_nobody_waits_for_ends_with_the_block(tmp_path: Path) -> None:
     slow = "import time\n\ndef reference(*, x):\n    time.sleep(600)\n"
     begin, threads = time.monotonic(), threading.active_count()
-    with Ahead("emulator", 1) as ahead:
-        ahead.begin([job(tmp_path, slow, 3), job(tmp_path, slow, 4)])
+    with Ahead(1) as ahead:
+        ahead.begin("spec", [job(tmp_path, slow, 3), job(tmp_path, slow, 4)], "emulator")
         time.sleep(0.5)
     assert time.monotonic() - begin < 60
     assert threading.active_count() == threads
@@ -85,12 +85,15 @@ def test_what_nobody_waits_for_ends_with_the_block(tmp_path: Path) -> None:
 
 def test_it_stands_back_for_others(tmp_path: Path) -> None:
     said = tmp_path / "said"
-    text = f"import os\nfrom pathlib import Path\n\ndef reference(*, x):\n    Path({str(said)!r}).write_text("
-    text += "str(os.getpriority(os.PRIO_PROCESS, 0)))\n    return {'out': x * 2.0}\n"
-    with Ahead("emulator", 1) as ahead:
-        ahead.begin([job(tmp_path, text, 3)])
-        ahead.wait(Told())  # type: ignore[arg-type]
-    assert int(said.read_text()) == min(19, max(10, os.getpriority(os.PRIO_PROCESS, 0)))
+    text = "import os\nfrom pathlib import Path\n\ndef reference(*, x):\n    group = Path('/proc/self/autogroup')\n"
+    text += f"    Path({str(said)!r}).write_text("
+    text += "f'{os.getpriority(os.PRIO_PROCESS, 0)} {group.read_text() if group.exists() else 10}')\n"
+    text += "    return {'out': x * 2.0}\n"
+    with Ahead(1) as ahead:
+        ahead.begin("spec", [job(tmp_path, text, 3)], "emulator")
+        ahead.wait("spec", Told())  # type: ignore[arg-type]
+    own, *_, group = said.read_text().split()
+    assert (own, group) == ("10", "10")
 
 
 def note_peer(_, task):  # type: ignore[no-untyped-def]
@@ -115,8 +118,8 @@ def test_peers_that_compile_are_made_each_kind_first(
     peers = tuple(DeclaredPeer(name, "first", Position(file), packages=packages) for name, packages in kinds.items())
     plans = [SimpleNamespace(kernel=kernel, case=case) for case, kernel in enumerate(("one", "one", "other"), start=1)]
     jobs = [Job(f"case{plan.case}", SimpleNamespace(plan=plan), 1, peers) for plan in plans]  # type: ignore[arg-type]
-    with Ahead("emulator", width) as ahead:
-        ahead.begin(jobs)
-        ahead.wait(Told())  # type: ignore[arg-type]
+    with Ahead(width) as ahead:
+        ahead.begin("spec", jobs, "emulator")
+        ahead.wait("spec", Told())  # type: ignore[arg-type]
     expected = ["fused 1", "split 1", "fused 3", "split 3", "fused 2", "split 2"]
     assert made.read_text().splitlines() == (expected if width // 2 else [])

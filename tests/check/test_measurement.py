@@ -72,7 +72,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ordered]:
     """Run jobs with a card that is there for so many processes."""
     monkeypatch.setattr("specforge.check.measurement.time_case", time_with_debt)
     monkeypatch.setattr(_Course, "_peers", lambda *_: {})
-    context = SimpleNamespace(settings=SimpleNamespace(jobs=2), progress=SILENT)
 
     def measure(jobs: list[Job], *, starts: int = 9) -> Ordered:
         left = [None] * starts
@@ -84,10 +83,11 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ordered]:
 
         card = SimpleNamespace(uuid="GPU", wait_for_others=there, clocks_fault=lambda *_: None)
         journal = Ordered()
-        course = _Course(jobs, SimpleNamespace(runner="emulator", name="card"), journal, context)  # type: ignore[arg-type]
+        choice = SimpleNamespace(runner="emulator", name="card")
         try:
-            with Ahead("emulator", 2) as ahead:
-                course.run(card, ahead)  # type: ignore[arg-type]
+            with Ahead(2) as ahead:
+                context = SimpleNamespace(settings=SimpleNamespace(jobs=2), progress=SILENT)
+                _Course(jobs, choice, journal, context).run(card, ahead, "spec")  # type: ignore[arg-type]
         except (CardGone, SpecForgeError) as ended:
             journal.order.append(type(ended).__name__)
         return journal

@@ -199,7 +199,7 @@ def test_a_run_that_ends_early_says_so_of_every_peer(monkeypatch):
     monkeypatch.setattr("specforge.check.measurement.taken_card", busy)
     choice = SimpleNamespace(card=SimpleNamespace(uuid="GPU-7"))
     job = Job("case", None, 2, (DeclaredPeer("torch", "first", Position(Path("peers.py"))),))  # type: ignore[arg-type]
-    outcome = measure([job], choice, lambda: Journal(None), None, None).outcomes["case"]  # type: ignore[arg-type]
+    outcome = measure("spec", [job], choice, lambda: Journal(None), None, ahead=None).outcomes["case"]  # type: ignore[arg-type]
     _, missing = speedups(outcome.cell, outcome.peers)
     assert missing["speedup[torch]"].endswith("it was not measured to the end: the card is used by process 7")
 
