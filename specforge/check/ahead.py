@@ -25,6 +25,9 @@ from specforge.diagnostics import Diagnostic, SpecForgeError
 from specforge.measure.answers import is_freshened
 from specforge.measure.case import work_ahead
 
+PATIENCE = 4.0
+"""As long, by a measuring process's time, may an answer take that stands back for others."""
+
 
 class Ahead:
     """Work for a run's jobs, each begun once; nothing of it outlives the block that it is for.
@@ -39,7 +42,8 @@ class Ahead:
         self._pending: list[Future[None]] = []
         self._wrong: dict[str, list[Diagnostic]] = defaultdict(list)
         """Of references, by spec."""
-        self._teams: list[Team] = []
+        self._teams: dict[str, Team] = {}
+        """By runner."""
 
     def __enter__(self) -> Self:
         """Make the folder that keeps answers."""
@@ -56,7 +60,7 @@ class Ahead:
 
     def _end(self) -> None:
         while self._teams:
-            self._teams.pop().end()
+            self._teams.popitem()[1].end()
 
     def begin(self, spec: str, jobs: Iterable[Job], runner: str) -> None:
         """Have large answers of a spec's jobs worked out, the largest first, and their peers made by a runner."""
@@ -76,9 +80,9 @@ class Ahead:
         self, runner: str, width: int, errands: Sequence[Callable[[Worker], None]], modules: Sequence[str] = ()
     ) -> None:
         if width and errands:
-            team = Team(runner, min(width, len(errands)), modules)
-            self._teams.append(team)
-            self._pending += [team.submit(errand) for errand in errands]
+            if runner not in self._teams:
+                self._teams[runner] = Team(runner, width, modules)
+            self._pending += [self._teams[runner].submit(errand) for errand in errands]
 
     def wait(self, spec: str, progress: Reporter) -> None:
         """Until all that was begun is there, and its processes have ended.
@@ -99,7 +103,7 @@ class Ahead:
         task = replace(job.task, answers=self.folder)
         with self._room.taken(memory_of(task.plan)):
             try:
-                worker.call(work_ahead, (task, fresh), timeout=job.timeout)
+                worker.call(work_ahead, (task, fresh), timeout=PATIENCE * job.timeout)
             except (TaskFailed, WorkerCrashed, WorkerTimeout):
                 worker.restart()
             except SpecForgeError as wrong:
