@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from specforge.check.ahead import Ahead
 from specforge.check.options import Options
 from specforge.check.progress import Reporter
 from specforge.check.shared import Shared
 from specforge.settings import Settings
+
+if TYPE_CHECKING:
+    from specforge.check.ahead import Ahead
 
 
 @dataclass(frozen=True, slots=True)
