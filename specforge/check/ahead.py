@@ -28,6 +28,8 @@ from specforge.measure.case import work_ahead
 PATIENCE = 4.0
 """As long, by a measuring process's time, may an answer take that stands back for others."""
 
+_Errand = Callable[[Worker], Sequence[Diagnostic] | None]
+
 
 class Ahead:
     """Work for a run's jobs, each begun once; nothing of it outlives the block that it is for.
@@ -39,9 +41,10 @@ class Ahead:
         self._width = width
         self._room = Room()
         self._begun: set[tuple[str, str]] = set()
-        self._pending: list[Future[None]] = []
+        self._pending: dict[Future[Sequence[Diagnostic] | None], str] = {}
+        """Each errand, and its spec."""
         self._wrong: dict[str, list[Diagnostic]] = defaultdict(list)
-        """Of references, by spec."""
+        """What errands told of references, by spec."""
         self._teams: dict[str, Team] = {}
         """By runner."""
 
@@ -68,21 +71,21 @@ class Ahead:
         self._begun.update((spec, job.case) for job in new)
         large = sorted(filter(worth_ahead, new), key=lambda job: job.given_bytes, reverse=True)
         answers = [
-            partial(self._answer, spec, job, fresh)
+            partial(self._answer, job, fresh)
             for job in large
             for fresh in ((False, True) if is_freshened(job.task.plan) else (False,))
         ]
-        self._submit("emulator", self._width, answers)
+        self._submit(spec, "emulator", self._width, answers)
         peers = [partial(make, job, peer) for job, peer in kinds_first(new)]
-        self._submit(runner, min(MAKERS, self._width // 2), peers, GUEST_MODULES)
+        self._submit(spec, runner, min(MAKERS, self._width // 2), peers, GUEST_MODULES)
 
     def _submit(
-        self, runner: str, width: int, errands: Sequence[Callable[[Worker], None]], modules: Sequence[str] = ()
+        self, spec: str, runner: str, width: int, errands: Iterable[_Errand], modules: Sequence[str] = ()
     ) -> None:
-        if width and errands:
+        for errand in errands if width else ():
             if runner not in self._teams:
                 self._teams[runner] = Team(runner, width, modules)
-            self._pending += [self._teams[runner].submit(errand) for errand in errands]
+            self._pending[self._teams[runner].submit(errand)] = spec
 
     def wait(self, spec: str, progress: Reporter) -> None:
         """Until all that was begun is there, and its processes have ended.
@@ -92,14 +95,15 @@ class Ahead:
         if not all(one.done() for one in self._pending):
             progress.stage("working out large cases' references, making peers", len(self._pending))
         for done, one in enumerate(as_completed(self._pending), start=1):
-            one.result()
+            self._wrong[self._pending[one]] += one.result() or ()
             progress.advance(done, len(self._pending))
-        self._pending = []
+        self._pending = {}
         self._end()
         if self._wrong[spec]:
             raise SpecForgeError(*dict.fromkeys(self._wrong.pop(spec)))
 
-    def _answer(self, spec: str, job: Job, fresh: bool, worker: Worker) -> None:
+    def _answer(self, job: Job, fresh: bool, worker: Worker) -> tuple[Diagnostic, ...]:
+        """What is wrong with the reference."""
         task = replace(job.task, answers=self.folder)
         with self._room.taken(memory_of(task.plan)):
             try:
@@ -107,4 +111,5 @@ class Ahead:
             except (TaskFailed, WorkerCrashed, WorkerTimeout):
                 worker.restart()
             except SpecForgeError as wrong:
-                self._wrong[spec] += wrong.diagnostics
+                return wrong.diagnostics
+        return ()

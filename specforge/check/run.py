@@ -25,13 +25,14 @@ from specforge.check.publish import check_ahead, keep, keep_all, show
 from specforge.check.recording import Run, record_of
 from specforge.check.resume import check_resume, finish, journal_of
 from specforge.check.shared import sharing
-from specforge.check.variants import variant_of, variants
-from specforge.check.verification import Prepared, chosen_example, prepare
+from specforge.check.variants import Variant, variant_of, variants
+from specforge.check.verification import Prepared, chosen_example, prepare, verify
 from specforge.diagnostics import Diagnostic, SpecForgeError
 from specforge.judge.verdict import Status, first_of, judge, status_of
 from specforge.kernel.occupancy import check_launches
 from specforge.record.model import Record
 from specforge.settings import Settings
+from specforge.spec.geometry import Plan
 from specforge.spec.load import Benchmark, Spec, load_spec
 from specforge.spec.sweep import Case
 from specforge.verify.committed import committed_examples
@@ -90,7 +91,7 @@ def check_spec(spec: Spec, context: Context) -> Record:
     options = context.options
     started = time.monotonic()
     benchmarks = select(spec, options.only)
-    cases = [case for benchmark in benchmarks for case in benchmark.cases if case.kernel is not None]
+    cases = _runnable(benchmarks)
     total, targeted = sum(len(part.cases) for part in benchmarks), sum(part.targeted() for part in benchmarks)
     context.progress.stage(f"{spec.name}: {total} cases, {targeted} targeted, {total - targeted} record-only")
     kernels = {case.kernel.identity: case.kernel for case in cases if case.kernel is not None}
@@ -156,37 +157,45 @@ def _run(
 ) -> Findings:
     """Verify on the chosen backend; on a card, measure the cases whose kernels that left standing."""
     options = context.options
-    cases = [case for benchmark in benchmarks for case in benchmark.cases if case.kernel is not None]
+    cases = _runnable(benchmarks)
     prepared = prepare(spec, cases, choice, context)
     on_card = choice.card is not None and options.case is None
     if on_card:
-        findings = replace(findings, executed_plans=executed_plans(spec, cases, choice))
+        findings = replace(findings, executed_plans=prepared.plans)
     ahead = context.ahead if on_card and options.reaches("measure") else None
+    jobs: list[Job] = []
+    if ahead is not None:
+        jobs = jobs_of(benchmarks, cases, prepared.plans, prepared.executed, choice=choice, options=options)
     if ahead is not None and not options.resume:  # else the journal will tell what is left to time
-        for other, theirs in ((spec, choice), *context.shared.later(spec, choice, options)):
-            ahead.begin(other.name, _jobs(other, theirs, prepared, options), theirs.runner)
-    verification = prepared.verify()
+        ahead.begin(spec.name, jobs, choice.runner)
+        for other, theirs in context.shared.later(spec, choice, options):
+            ahead.begin(other.name, _compiled(other, theirs, prepared, options), theirs.runner)
+    verification = verify(spec, prepared, choice, context)
     waivers = waiver_uses(verification) if options.case is None else {}
     findings = replace(findings, verification=verification, waivers=waivers)
     if ahead is None:
         return findings
     ahead.wait(spec.name, context.progress)  # it uses the card, which measuring takes for itself
     standing = {name for name, report in verification.reports.items() if report.failure is None}
-    jobs = _jobs(spec, choice, prepared, options)
     right = [job for job in jobs if job.task.plan.kernel in standing]  # a wrong kernel is not timed
     opened = partial(journal_of, spec, benchmarks, choice, context)
     return replace(findings, measured=measure(spec.name, right, choice, opened, context, ahead=ahead))
 
 
-def _jobs(spec: Spec, choice: Choice, prepared: Prepared, options: Options) -> list[Job]:
-    """What there is to time of a spec, as far as it is compiled."""
+def _compiled(spec: Spec, choice: Choice, prepared: Prepared, options: Options) -> list[Job]:
+    """What there will be to time of another spec, as far as it is compiled already."""
     benchmarks, executed = select(spec, options.only), prepared.executed
-    plans = executed_plans(spec, (case for benchmark in benchmarks for case in benchmark.cases), choice)
-    cases = [
-        case
-        for benchmark in benchmarks
-        for case in benchmark.cases
-        if case.kernel is not None
-        and variant_of(case.kernel, plans[case.id].parameters, plans[case.id].tunables) in executed
-    ]
-    return jobs_of(benchmarks, cases, plans, executed, choice=choice, options=options)
+    cases = _runnable(benchmarks)
+    plans = executed_plans(spec, cases, choice)
+    here = [case for case in cases if _variant(case, plans[case.id]) in executed]
+    return jobs_of(benchmarks, here, plans, executed, choice=choice, options=options)
+
+
+def _variant(case: Case, plan: Plan) -> Variant:
+    assert case.kernel is not None
+    return variant_of(case.kernel, plan.parameters, plan.tunables)
+
+
+def _runnable(benchmarks: Sequence[Benchmark]) -> list[Case]:
+    """The cases of kernels; a decode step has none."""
+    return [case for benchmark in benchmarks for case in benchmark.cases if case.kernel is not None]

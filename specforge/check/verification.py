@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +32,12 @@ from specforge.verify.row import parse_row
 class Prepared:
     """Kernels that are rendered and compiled for the backend that runs them."""
 
+    plans: dict[str, Plan]
+    """By case, as it will be launched."""
     executed: dict[Variant, Binary]
     """On a card: what will run."""
-    verify: Callable[[], Verification]
-    """Fuzzes every kernel, several at a time; then runs the cases themselves."""
+    due: list[Due]
+    """What there is to fuzz."""
 
 
 def prepare(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context) -> Prepared:
@@ -69,7 +71,7 @@ def prepare(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context)
     else:
         executed = build_variants(rendered, live_architecture(choice, spec), settings, progress.advance)
         paths = {variant: binary.cubin for variant, binary in executed.items()}
-    jobs = [
+    due = [
         Due(
             one.kernel,
             tuple((case.id, plans[case.id]) for case in users[one.kernel.identity]),
@@ -84,18 +86,22 @@ def prepare(spec: Spec, cases: Sequence[Case], choice: Choice, context: Context)
         )
         for one in chosen
     ]
+    return Prepared(plans, executed, due)
 
-    def verify() -> Verification:
-        rounds = 1 if options.held_out_seed is None or example is not None else 2
-        fresh = [job for job in jobs if job.report is None]
-        total = sum(job.profile.examples * rounds if example is None else 1 for job in fresh)
-        if fresh:
-            progress.stage(f"fuzzing {', '.join(job.kernel.identity for job in fresh)}", total)
-        else:
-            progress.stage("running the spec's own cases", 0)
-        return Fuzzing(spec, choice, context, device, total).run(jobs, executed)
 
-    return Prepared(executed, verify)
+def verify(spec: Spec, prepared: Prepared, choice: Choice, context: Context) -> Verification:
+    """Fuzz every kernel, several at a time; then run the cases themselves."""
+    options, progress = context.options, context.progress
+    fresh = [job for job in prepared.due if job.report is None]
+    if fresh:
+        rounds = 1 if options.held_out_seed is None else 2
+        total = sum(job.profile.examples * rounds if job.example is None else 1 for job in fresh)
+        progress.stage(f"fuzzing {', '.join(job.kernel.identity for job in fresh)}", total)
+    else:
+        total = 0
+        progress.stage("running the spec's own cases", total)
+    device = (choice.device or spec.device).names
+    return Fuzzing(spec, choice, context, device, total).run(prepared.due, prepared.executed)
 
 
 @dataclass(frozen=True, slots=True)
