@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from pathlib import Path
 
 TOKEN = re.compile(
     r"""
@@ -23,3 +25,8 @@ def without_comments(text: str) -> str:
     parts = [found.group() for found in TOKEN.finditer(text)]
     kept = "".join(" " if part.startswith(("//", "/*", "{#")) else part for part in parts)
     return re.sub(r"\s*\n\s*", "\n", re.sub(r"[ \t]+", " ", kept)).strip()
+
+
+def said_sha256(path: Path) -> str:
+    """SHA-256 of a file's text less its comments; raises UnicodeDecodeError for what is no text."""
+    return hashlib.sha256(without_comments(path.read_text(encoding="utf-8")).encode()).hexdigest()

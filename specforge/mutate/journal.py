@@ -13,7 +13,7 @@ from typing import Any
 import specforge
 from specforge.check.fuzzing import EMULATED_STEPS
 from specforge.disk import write_whole
-from specforge.kernel.comments import without_comments
+from specforge.kernel.comments import said_sha256
 from specforge.mutate.baseline import examples_of
 from specforge.mutate.build import CHECKED
 from specforge.mutate.outcome import Outcome
@@ -79,9 +79,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def file_digests(kernel: Kernel) -> dict[str, str]:
     """SHA-256 of the template less its comments, of the reference, and of what kernel.yaml says."""
-    template = without_comments(kernel.template.read_text(encoding="utf-8"))
-    found = {"template": template.encode(), "reference": kernel.reference.read_bytes()}
-    return {name: hashlib.sha256(said).hexdigest() for name, said in found.items()} | {"kernel": kernel.said_sha256()}
+    return {
+        "template": said_sha256(kernel.template),
+        "reference": hashlib.sha256(kernel.reference.read_bytes()).hexdigest(),
+        "kernel": kernel.said_sha256(),
+    }
 
 
 def inputs_sha256(kernel: Kernel) -> str:

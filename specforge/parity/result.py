@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from specforge.diagnostics import Position, SpecForgeError, fail
+from specforge.kernel.comments import said_sha256
 from specforge.parity.builds import Name
 from specforge.record.entry import Entry
 from specforge.roots import search_roots
@@ -64,7 +65,7 @@ class ParityResult(Entry):
     """Whether the files were those of `commit`; `supplied`: there was no git history to ask. None: not recorded."""
     tool_sha256: str
     files: dict[str, str]
-    """SHA-256 of the kernel's files and of every header of SpecForge's that they include."""
+    """SHA-256 of the kernel's files, as `kernel_files` has them, and of every header that they include."""
     card: str
     compute_capability: str
     driver: str
@@ -87,12 +88,18 @@ class ParityResult(Entry):
 
 
 def kernel_files(kernel: Kernel) -> dict[str, str]:
-    """SHA-256 of all that a kernel's results depend on, by names that do not depend on where the files lie."""
-    found = {f"{kernel.identity}/{kernel.document.path.name}": kernel.said_sha256()}
-    for path in (kernel.template, kernel.reference):
-        found[f"{kernel.identity}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    """SHA-256 of all that a kernel's results depend on, by names that do not depend on where the files lie.
+
+    Of kernel.yaml it is of what it says, of the template of what is left without its comments.
+    """
+    found = {
+        kernel.document.path.name: kernel.said_sha256(),
+        kernel.template.name: said_sha256(kernel.template),
+        kernel.reference.name: hashlib.sha256(kernel.reference.read_bytes()).hexdigest(),
+    }
     headers = local_headers(read_text(kernel.template), (kernel.folder, *kernel.include_dirs))
-    return found | {f"include/{label.partition(':')[2] or label}": digest for label, digest in headers.items()}
+    own = {f"{kernel.identity}/{name}": digest for name, digest in found.items()}
+    return own | {f"include/{label.partition(':')[2] or label}": digest for label, digest in headers.items()}
 
 
 def is_current(result: ParityResult) -> bool:

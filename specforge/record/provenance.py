@@ -11,7 +11,7 @@ from typing import Literal
 
 from specforge import __version__
 from specforge.diagnostics import Diagnostic, Position, SpecForgeError
-from specforge.kernel.comments import without_comments
+from specforge.kernel.comments import said_sha256
 from specforge.record.history import git_state
 from specforge.record.model import InputFile, Record, Sources
 from specforge.roots import home, include_dirs, shipped
@@ -132,7 +132,7 @@ def _without_mutants_sha256(document: Document) -> str:
 def _without_comments_sha256(path: Path) -> str | None:
     """SHA-256 of what a template or a header says to a compiler; None of what is no text."""
     try:
-        return hashlib.sha256(without_comments(path.read_text(encoding="utf-8")).encode()).hexdigest()
+        return said_sha256(path)
     except UnicodeDecodeError:
         return None
 

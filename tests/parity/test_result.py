@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,17 @@ def test_every_file_of_a_kernel_counts(identity):
     own = {f"{identity}/{name}" for name in ("kernel.yaml", "kernel.cu.j2", "reference.py")}
     assert own | {"include/specforge.cuh", "include/parity.cuh"} <= set(files)
     assert all(len(digest) == 64 for digest in files.values())
+
+
+def test_a_comment_of_the_template_does_not_count(tmp_path):
+    shutil.copytree(shipped() / "kernels", tmp_path / "kernels")
+    template = tmp_path / "kernels" / "moe" / "router_topk" / "kernel.cu.j2"
+    before = kernel_files(find_kernel("moe/router_topk", (tmp_path,)))
+    template.write_text(f"// Measured.\n{template.read_text()}")
+    assert kernel_files(find_kernel("moe/router_topk", (tmp_path,))) == before
+    template.write_text(f"{template.read_text()}\nint more;\n")
+    after = kernel_files(find_kernel("moe/router_topk", (tmp_path,)))
+    assert {name for name in after if after[name] != before[name]} == {"moe/router_topk/kernel.cu.j2"}
 
 
 def test_written_and_read_back(tmp_path):
