@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 import click
 
+from specforge.cli.interrupt import heard
+
 
 class Group(click.Group):
     """Turns every error that a user can cause into diagnostics and status 2; Ctrl-C into 130 without a traceback."""
@@ -20,7 +22,8 @@ class Group(click.Group):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does, whatever the locale
         try:
-            result = super().main(*args, **kwargs)
+            with heard():
+                result = super().main(*args, **kwargs)
         except click.ClickException as error:
             error.show()
             sys.exit(2)
