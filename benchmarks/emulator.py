@@ -242,7 +242,7 @@ def table(result: dict[str, Any]) -> str:
                 f"| {mode} | {found['cold_seconds']:.0f} | {found['warm_seconds']:.0f} | "
                 f"{found['peak_bytes'] / 2**20:.0f} |"
             )
-    if result.get("all"):  # older results lack it
+    if result["all"]:
         found = result["all"]
         lines += [
             "",
