@@ -166,10 +166,10 @@ def _run(
     jobs: list[Job] = []
     if ahead is not None:
         jobs = jobs_of(benchmarks, cases, prepared.plans, prepared.executed, choice=choice, options=options)
-    if ahead is not None and not options.resume:  # else the journal will tell what is left to time
-        ahead.begin(spec.name, jobs, choice.runner)
-        for other, theirs in context.shared.later(spec, choice, options):
-            ahead.begin(other.name, _compiled(other, theirs, prepared, options), theirs.runner)
+        if not options.resume:  # else the journal will tell what is left to time
+            ahead.begin(spec.name, jobs, choice.runner)
+            for other, theirs in context.shared.later(spec, choice, options):
+                ahead.begin(other.name, _compiled(other, theirs, prepared, options), theirs.runner)
     verification = verify(spec, prepared, choice, context)
     waivers = waiver_uses(verification) if options.case is None else {}
     findings = replace(findings, verification=verification, waivers=waivers)

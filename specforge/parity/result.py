@@ -92,12 +92,12 @@ def kernel_files(kernel: Kernel) -> dict[str, str]:
 
     Of kernel.yaml it is of what it says, of the template of what is left without its comments.
     """
+    headers = local_headers(read_text(kernel.template), (kernel.folder, *kernel.include_dirs))
     found = {
         kernel.document.path.name: kernel.said_sha256(),
         kernel.template.name: said_sha256(kernel.template),
         kernel.reference.name: hashlib.sha256(kernel.reference.read_bytes()).hexdigest(),
     }
-    headers = local_headers(read_text(kernel.template), (kernel.folder, *kernel.include_dirs))
     own = {f"{kernel.identity}/{name}": digest for name, digest in found.items()}
     return own | {f"include/{label.partition(':')[2] or label}": digest for label, digest in headers.items()}
 
